@@ -1,0 +1,284 @@
+"""The exception catalogue: everything that a person must see, with its owner and its way out.
+
+Console, handbook, alerts and ``exceptions show`` all read from here (design.md section 6).
+"""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+
+
+class Owner(StrEnum):
+    FINANCE = "finance"
+    OPERATIONS = "operations"
+    CUSTOMER_SERVICE = "customer_service"
+    INTEGRATION = "integration"
+
+
+class Severity(StrEnum):
+    INFO = "info"
+    WARNING = "warning"
+    CRITICAL = "critical"
+
+
+class Action(StrEnum):
+    """What a person can do about an exception; the value is what ``exceptions resolve --action`` takes."""
+
+    ACKNOWLEDGE = "acknowledge"
+    ACCEPT = "accept"
+    TYPE_PO = "type-po"
+    TEACH_ALIAS = "teach-alias"
+    LINK_ORDER = "link-order"
+    CONFIRM_BUYER = "confirm-buyer"
+    CREDIT = "credit"
+    DENY = "deny"
+    RETRY = "retry"
+    WRITTEN = "written"
+    NOT_WRITTEN = "not-written"
+
+
+DUE = {
+    Severity.CRITICAL: timedelta(hours=8),
+    Severity.WARNING: timedelta(days=2),
+    Severity.INFO: timedelta(days=14),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One kind of exception: who owns it, how urgent it is, what it means, what to do, when it closes by itself."""
+
+    owner: Owner
+    severity: Severity
+    meaning: str
+    remedy: str
+    closes: str
+    actions: tuple[Action, ...] = ()
+
+    @property
+    def due_after(self) -> timedelta:
+        """How long the owner has."""
+        return DUE[self.severity]
+
+
+class Code(StrEnum):
+    ORPHANED_RETURN = "ORPHANED_RETURN"
+    CUSTOMER_MISMATCH = "CUSTOMER_MISMATCH"
+    SKU_NOT_ON_ORDER = "SKU_NOT_ON_ORDER"
+    SKU_CHANGED = "SKU_CHANGED"
+    SKU_DUPLICATE = "SKU_DUPLICATE"
+    QUANTITY_EXCEEDS_ORDER = "QUANTITY_EXCEEDS_ORDER"
+    PO_NUMBER_MISSING = "PO_NUMBER_MISSING"
+    PAYMENT_METHOD_UNKNOWN = "PAYMENT_METHOD_UNKNOWN"
+    CURRENCY_MISMATCH = "CURRENCY_MISMATCH"
+    AMOUNT_MISMATCH = "AMOUNT_MISMATCH"
+    GATEWAY_REFUND_ON_ACCOUNT = "GATEWAY_REFUND_ON_ACCOUNT"
+    REFUND_STUCK_IN_SWAP = "REFUND_STUCK_IN_SWAP"
+    CREDIT_MISALIGNED = "CREDIT_MISALIGNED"
+    INSPECTION_OVERDUE = "INSPECTION_OVERDUE"
+    INSPECTION_SHORT = "INSPECTION_SHORT"
+    INSPECTION_REVIEW = "INSPECTION_REVIEW"
+    UNEXPECTED_ITEM = "UNEXPECTED_ITEM"
+    RESTOCK_DRIFT = "RESTOCK_DRIFT"
+    RESTOCK_UNCERTAIN = "RESTOCK_UNCERTAIN"
+    RETURN_CHANGED_AFTER_CREDIT = "RETURN_CHANGED_AFTER_CREDIT"
+    RETURN_VANISHED = "RETURN_VANISHED"
+    ORDER_CHANGED = "ORDER_CHANGED"
+    UNKNOWN_VALUE = "UNKNOWN_VALUE"
+    MALFORMED_RECORD = "MALFORMED_RECORD"
+    DELIVERY_FAILED = "DELIVERY_FAILED"
+
+
+_F, _O, _C, _I = Owner.FINANCE, Owner.OPERATIONS, Owner.CUSTOMER_SERVICE, Owner.INTEGRATION
+_LOW, _MID, _HIGH = Severity.INFO, Severity.WARNING, Severity.CRITICAL
+
+CATALOGUE: dict[Code, Entry] = {
+    Code.ORPHANED_RETURN: Entry(
+        _C,
+        _MID,
+        "Swap has a return, and SparkLayer knows no order for it, neither by its id nor by its name.",
+        "Find the original order. Link it with --action link-order --value ORDER, or cancel the return in Swap.",
+        "the order turns up in SparkLayer",
+        (Action.LINK_ORDER,),
+    ),
+    Code.CUSTOMER_MISMATCH: Entry(
+        _C,
+        _HIGH,
+        "The return was asked for by somebody who is neither the order's buyer nor of the buyer's company.",
+        "Ask the buyer. Correct the e-mail address in Swap or SparkLayer, or confirm with --action confirm-buyer.",
+        "both systems name the same buyer",
+        (Action.CONFIRM_BUYER,),
+    ),
+    Code.SKU_NOT_ON_ORDER: Entry(
+        _C,
+        _MID,
+        "A line of the return fits no line of its order.",
+        "Compare with the order. Teach the right SKU with --action teach-alias --value SKU, or correct the return.",
+        "an alias is taught, or the data agree",
+        (Action.TEACH_ALIAS,),
+    ),
+    Code.SKU_CHANGED: Entry(
+        _I,
+        _LOW,
+        "The line was matched although its SKU is no longer the one on the order. Nothing is held.",
+        "Nothing, if the product was renamed on purpose: --action acknowledge.",
+        "the two SKUs agree again",
+        (Action.ACKNOWLEDGE,),
+    ),
+    Code.SKU_DUPLICATE: Entry(
+        _I,
+        _MID,
+        "Two variants carry the same SKU, so stock and returns of one may be booked on the other.",
+        "Give each variant a SKU of its own in the shop.",
+        "each variant has a SKU of its own",
+    ),
+    Code.QUANTITY_EXCEEDS_ORDER: Entry(
+        _C,
+        _MID,
+        "All returns of this order line together ask for more units than were ordered.",
+        "Compare the returns named in the detail. Correct or cancel the one that is wrong in Swap.",
+        "the quantities agree",
+    ),
+    Code.PO_NUMBER_MISSING: Entry(
+        _F,
+        _MID,
+        "A pay-later order carries no purchase order number; the buyer's accounts department may refuse the credit.",
+        "Ask the buyer. Enter it on the order, or here with --action type-po --value NUMBER.",
+        "the order has a PO number, or one is typed in",
+        (Action.TYPE_PO,),
+    ),
+    Code.PAYMENT_METHOD_UNKNOWN: Entry(
+        _F,
+        _HIGH,
+        "The order was paid in a way that has no route, so nobody knows how to make the return good.",
+        "Decide how such orders are made good and add the method to payment_routes in the configuration.",
+        "the payment method has a route",
+    ),
+    Code.CURRENCY_MISMATCH: Entry(
+        _F,
+        _HIGH,
+        "The return and its order are in different currencies.",
+        "Find out which is right and have it corrected in Swap or SparkLayer.",
+        "both are in the same currency",
+    ),
+    Code.AMOUNT_MISMATCH: Entry(
+        _F,
+        _LOW,
+        "Swap's value of the return differs from the order's price for the same goods. Nothing is held.",
+        "Check for a fee or a changed price; accept with --action accept.",
+        "the figures agree within the tolerance",
+        (Action.ACCEPT,),
+    ),
+    Code.GATEWAY_REFUND_ON_ACCOUNT: Entry(
+        _F,
+        _HIGH,
+        "Swap shows money given back on a pay-later order, so a credit note would make the goods good twice.",
+        "Check the payment. --action credit if no money really went out, --action deny if it did.",
+        "Swap no longer shows money given",
+        (Action.CREDIT, Action.DENY),
+    ),
+    Code.REFUND_STUCK_IN_SWAP: Entry(
+        _C,
+        _MID,
+        "Swap has parked the return (Needs Review or On Hold).",
+        "Open the return in Swap, read its note, and process it.",
+        "the return moves on in Swap",
+    ),
+    Code.CREDIT_MISALIGNED: Entry(
+        _F,
+        _HIGH,
+        "A credit note and its transaction on the SparkLayer order do not agree, or one of them is missing.",
+        "Compare both; correct the transaction in SparkLayer, or retry the delivery.",
+        "both agree",
+    ),
+    Code.INSPECTION_OVERDUE: Entry(
+        _O,
+        _MID,
+        "The goods were delivered, and nobody has inspected them within the site's limit.",
+        "Find the parcel and record what is in it with swapsync inspect.",
+        "the goods are inspected",
+    ),
+    Code.INSPECTION_SHORT: Entry(
+        _O,
+        _MID,
+        "Fewer units came than were announced.",
+        "Search the parcel and the inbound area; when they are really missing: --action accept.",
+        "it is decided",
+        (Action.ACCEPT,),
+    ),
+    Code.INSPECTION_REVIEW: Entry(
+        _F,
+        _MID,
+        "Goods came back damaged, without value, or under a type that is not simply credited: credit or not?",
+        "Decide with --action credit or --action deny.",
+        "it is decided",
+        (Action.CREDIT, Action.DENY),
+    ),
+    Code.UNEXPECTED_ITEM: Entry(
+        _O,
+        _MID,
+        "Something came that no line of the return announces.",
+        "Keep it in inspection, ask the buyer, then close with --action accept.",
+        "it is decided",
+        (Action.ACCEPT,),
+    ),
+    Code.RESTOCK_DRIFT: Entry(
+        _O,
+        _MID,
+        "A location that only swapsync may write holds another level than the stock ledger says.",
+        "Find out who changed it; the next restock sets it right.",
+        "the levels agree",
+    ),
+    Code.RESTOCK_UNCERTAIN: Entry(
+        _O,
+        _HIGH,
+        "A write to sellable stock got no answer, and the level read afterwards proves neither that it arrived "
+        "nor that it didn't.",
+        "Count the SKU. --action written if the level is right, --action not-written to have it added again.",
+        "it is decided",
+        (Action.WRITTEN, Action.NOT_WRITTEN),
+    ),
+    Code.RETURN_CHANGED_AFTER_CREDIT: Entry(
+        _F,
+        _HIGH,
+        "The return was changed in Swap after a credit note was issued for it. Nothing more happens by itself.",
+        "Compare the credit note with the return as it is now and correct by hand where needed.",
+        "the return is as it was when it was credited",
+    ),
+    Code.RETURN_VANISHED: Entry(
+        _C,
+        _MID,
+        "The return is no longer in Swap.",
+        "Ask who deleted it and whether goods are on their way.",
+        "the return is back",
+    ),
+    Code.ORDER_CHANGED: Entry(
+        _F,
+        _MID,
+        "The order was changed or cancelled after a return was matched to it.",
+        "Compare the order with the credits already given for it.",
+        "the order and its credits agree again",
+    ),
+    Code.UNKNOWN_VALUE: Entry(
+        _I,
+        _MID,
+        "A status, type or condition came that swapsync has no meaning for; the return waits.",
+        "Report the word, or correct it in Swap.",
+        "the value is one that is known",
+    ),
+    Code.MALFORMED_RECORD: Entry(
+        _I,
+        _MID,
+        "A record could not be read. It is kept, and its neighbours were processed.",
+        "Look at the record and have its source corrected.",
+        "a readable version arrives",
+    ),
+    Code.DELIVERY_FAILED: Entry(
+        _I,
+        _HIGH,
+        "Something that was decided could not be delivered: the other side refused it.",
+        "Read the answer, mend the cause, then retry with --action retry or swapsync outbox retry.",
+        "it is delivered",
+        (Action.RETRY,),
+    ),
+}

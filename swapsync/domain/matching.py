@@ -1,0 +1,75 @@
+"""Which order line a returned line came from (worker.md section 4, rule 8; design.md section 4)."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from swapsync.domain.orders import OrderLine, SkuHistory
+from swapsync.domain.returns import ReturnLine
+
+
+class MatchedBy(StrEnum):
+    LINE_ITEM = "line item id"
+    VARIANT = "variant id"
+    SKU = "SKU"
+    ALIAS = "taught alias"
+    SKU_HISTORY = "SKU history"
+
+
+@dataclass(frozen=True, slots=True)
+class LineMatch:
+    """The order line and what it was matched by; or no line and the near matches, each with its reason."""
+
+    order_line: OrderLine | None
+    by: MatchedBy | None = None
+    suggestions: tuple[str, ...] = ()
+
+
+def match_line(
+    line: ReturnLine, order_lines: tuple[OrderLine, ...], history: SkuHistory, aliases: Mapping[str, str]
+) -> LineMatch:
+    """The one order line that a returned line names. What fits two order lines fits none.
+
+    ``aliases``: SKU in Swap -> SKU on orders, as taught by a person.
+    """
+    variants = history.variants_of(line.sku) if line.sku else frozenset()
+    if line.variant_id:
+        variants = frozenset({line.variant_id})
+    once_known_as = {sku for variant in variants for sku in history.skus_of(variant)}
+    attempts: tuple[tuple[MatchedBy, Callable[[OrderLine], bool]], ...] = (
+        (MatchedBy.LINE_ITEM, lambda o: bool(line.line_item_id) and o.line_item_id == line.line_item_id),
+        (MatchedBy.VARIANT, lambda o: bool(line.variant_id) and o.variant_id == line.variant_id),
+        (MatchedBy.SKU, lambda o: bool(line.sku) and o.sku == line.sku),
+        (MatchedBy.ALIAS, lambda o: line.sku in aliases and o.sku == aliases[line.sku]),
+        (
+            MatchedBy.SKU_HISTORY,
+            lambda o: len(variants) == 1 and (o.variant_id in variants or (o.sku != "" and o.sku in once_known_as)),
+        ),
+    )
+    for by, names in attempts:
+        fitting = [order_line for order_line in order_lines if names(order_line)]
+        if len(fitting) == 1:
+            return LineMatch(fitting[0], by)
+    return LineMatch(None, suggestions=near_matches(line.sku, order_lines))
+
+
+def near_matches(sku: str, order_lines: tuple[OrderLine, ...]) -> tuple[str, ...]:
+    """Order SKUs that differ from ``sku`` only in writing, each with the reason: for a person, never a match."""
+    near = {}
+    for order_line in order_lines:
+        if reason := _difference_in_writing(sku, order_line.sku):
+            near[order_line.sku] = f"{order_line.sku} ({reason})"
+    return tuple(near.values())
+
+
+def _difference_in_writing(left: str, right: str) -> str:
+    if not left or not right:
+        return ""
+    if left == right:
+        return "stands on the order more than once"
+    folds: tuple[tuple[str, Callable[[str], str]], ...] = (
+        ("differs in letter case", lambda text: text.casefold()),
+        ("differs in spaces or hyphens", lambda text: "".join(c for c in text.casefold() if c.isalnum())),
+        ("differs in leading zeros", lambda text: text.casefold().strip().lstrip("0")),
+    )
+    return next((reason for reason, fold in folds if fold(left) == fold(right)), "")

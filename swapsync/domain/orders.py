@@ -1,0 +1,91 @@
+"""What was sold: an order as SparkLayer tells it, and who bought it."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True)
+class OrderLine:
+    """One line of an order. ``net`` and ``tax`` are the whole line's, in minor units, its discount already taken off."""
+
+    key: str
+    sku: str
+    variant_id: str
+    line_item_id: str
+    quantity: int
+    net: int
+    tax: int
+
+    @property
+    def gross(self) -> int:
+        return self.net + self.tax
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One SparkLayer purchase. Blank text means that the order doesn't say."""
+
+    order_id: str
+    platform_id: str
+    visible: str
+    type: str
+    payment_method: str
+    po_number: str
+    currency: str
+    customer_ids: tuple[str, ...]
+    lines: tuple[OrderLine, ...]
+    placed_at: datetime | None = None
+
+    def line(self, key: str) -> OrderLine | None:
+        """The line with this key, or None."""
+        return next((line for line in self.lines if line.key == key), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Customer:
+    """A SparkLayer customer; a company's users name the company's main customer as their parent."""
+
+    customer_id: str
+    email: str
+    parent_id: str = ""
+
+
+def same_buyer(return_email: str, buyers: Iterable[Customer], claimant: Customer | None) -> bool | None:
+    """Whether a return comes from the order's buyer (worker.md section 4, rule 7).
+
+    ``buyers``: the order's customers as far as they could be read. ``claimant``: the customer who owns the return's
+    e-mail address, None when SparkLayer knows nobody by it. Returns None where nothing can be concluded.
+    """
+    buyers = [buyer for buyer in buyers if buyer.email]
+    if not return_email or not buyers:
+        return None
+    if any(buyer.email.casefold() == return_email.strip().casefold() for buyer in buyers):
+        return True
+    if claimant is None:
+        return False
+    company = {claimant.customer_id, claimant.parent_id} - {""}
+    return any(company & {buyer.customer_id, buyer.parent_id} for buyer in buyers)
+
+
+class SkuHistory:
+    """Every SKU that a variant ever had, oldest first; the last one is its label today."""
+
+    def __init__(self, skus_by_variant: Mapping[str, Sequence[str]]) -> None:
+        self._skus = skus_by_variant
+        self._variants: dict[str, set[str]] = {}
+        for variant, skus in skus_by_variant.items():
+            for sku in skus:
+                self._variants.setdefault(sku, set()).add(variant)
+
+    def variants_of(self, sku: str) -> frozenset[str]:
+        """The variants that carry, or once carried, this SKU."""
+        return frozenset(self._variants.get(sku, ()))
+
+    def skus_of(self, variant_id: str) -> tuple[str, ...]:
+        """Every SKU the variant ever had, oldest first."""
+        return tuple(self._skus.get(variant_id, ()))
+
+    def current(self, variant_id: str) -> str:
+        """The variant's SKU of today, blank when it is not known."""
+        return (self.skus_of(variant_id) or ("",))[-1]

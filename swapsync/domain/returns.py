@@ -1,0 +1,178 @@
+"""What comes back: a return as Swap tells it, the warehouse's findings, and the states derived from both."""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+
+class ReturnStatus(StrEnum):
+    OPEN = "open"
+    NEEDS_REVIEW = "needs_review"
+    ON_HOLD = "on_hold"
+    CLOSED = "closed"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+    UNKNOWN = "unknown"
+
+
+class Delivery(StrEnum):
+    ANNOUNCED = "announced"
+    IN_TRANSIT = "in_transit"
+    DELIVERED = "delivered"
+    UNKNOWN = "unknown"
+
+
+class SwapQc(StrEnum):
+    NONE = "none"
+    PENDING = "pending"
+    APPROVED = "approved"
+    NOT_APPROVED = "not_approved"
+    MISSING = "missing"
+    UNKNOWN = "unknown"
+
+
+class Remedy(StrEnum):
+    """What a line's return type asks of us (design.md section 7)."""
+
+    CREDIT = "credit"
+    STOCK_ONLY = "stock_only"
+    ASK = "ask"
+    UNKNOWN = "unknown"
+
+
+class Condition(StrEnum):
+    """The warehouse's finding for some units of a line."""
+
+    SELLABLE = "sellable"
+    DAMAGED = "damaged"
+    MISSING = "missing"
+    WRONG_ITEM = "wrong_item"
+    NO_VALUE = "no_value"
+
+
+class Logistics(StrEnum):
+    ANNOUNCED = "announced"
+    IN_TRANSIT = "in_transit"
+    DELIVERED = "delivered"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+    VANISHED = "vanished"
+
+
+class Inspection(StrEnum):
+    NONE = "none"
+    PARTIAL = "partial"
+    DONE = "done"
+
+
+class Settlement(StrEnum):
+    NONE = "none"
+    HELD = "held"
+    DUE = "due"
+    CREDITED = "credited"
+    REFUNDED_BY_GATEWAY = "refunded_by_gateway"
+    DENIED = "denied"
+    SETTLED_OUTSIDE = "settled_outside"
+
+
+@dataclass(frozen=True, slots=True)
+class ReturnLine:
+    """One line of a return. Identifiers are text; blank means that Swap doesn't say."""
+
+    line_id: str
+    sku: str
+    variant_id: str
+    line_item_id: str
+    quantity: int
+    return_type: str
+    remedy: Remedy
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Return:
+    """One return authorisation. ``total`` and ``refunded`` are Swap's figures in minor units of ``currency``.
+
+    ``unknown`` names each value that we have no meaning for, for a person to read.
+    """
+
+    return_id: str
+    rma_number: str
+    order_ref: str
+    order_name: str
+    customer_email: str
+    currency: str
+    status: ReturnStatus
+    delivery: Delivery
+    qc: SwapQc
+    lines: tuple[ReturnLine, ...]
+    submitted_at: datetime
+    updated_at: datetime
+    closed_at: datetime | None = None
+    total: int | None = None
+    refunded: int = 0
+    unknown: tuple[str, ...] = ()
+
+    @property
+    def ended(self) -> bool:
+        """Closed, cancelled or expired: Swap is through with it."""
+        return self.status in (ReturnStatus.CLOSED, ReturnStatus.CANCELLED, ReturnStatus.EXPIRED)
+
+    @property
+    def called_off(self) -> bool:
+        return self.status in (ReturnStatus.CANCELLED, ReturnStatus.EXPIRED)
+
+    @property
+    def delivered(self) -> bool:
+        return self.delivery is Delivery.DELIVERED
+
+    def ended_before(self, moment: datetime) -> bool:
+        """Whether it belongs to the time before the cut-over (worker.md section 4, rule 12)."""
+        return self.ended and (self.closed_at or self.updated_at) < moment
+
+    def basis(self) -> str:
+        """Fingerprint of what a credit rests on: order, currency and lines. It may not change after a credit."""
+        lines = sorted(
+            (line.line_id, line.sku, line.variant_id, line.line_item_id, line.quantity) for line in self.lines
+        )
+        return hashlib.sha256(json.dumps([self.order_ref, self.order_name, self.currency, lines]).encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What the warehouse found for some units of a line."""
+
+    line_id: str
+    condition: Condition
+    quantity: int
+
+
+def found(findings: Iterable[Finding], line_id: str) -> Counter[Condition]:
+    """Units of one line by condition."""
+    units: Counter[Condition] = Counter()
+    for finding in findings:
+        if finding.line_id == line_id:
+            units[finding.condition] += finding.quantity
+    return units
+
+
+def logistics(ret: Return) -> Logistics:
+    """Where the goods are, from Swap's return and delivery status."""
+    if ret.called_off:
+        return Logistics(ret.status.value)
+    if ret.delivery is Delivery.UNKNOWN:
+        return Logistics.ANNOUNCED
+    return Logistics(ret.delivery.value)
+
+
+def inspection(ret: Return, findings: Iterable[Finding]) -> Inspection:
+    """How far the warehouse has come, from its findings alone."""
+    findings = tuple(findings)
+    if not findings:
+        return Inspection.NONE
+    complete = all(found(findings, line.line_id).total() >= line.quantity for line in ret.lines)
+    return Inspection.DONE if complete else Inspection.PARTIAL

@@ -1,0 +1,537 @@
+"""How a return is made good: the one place where credits, movements, states and exceptions are decided.
+
+``decide`` looks at an order and all of its returns at once, because returns of one order line compete for its units
+and share its value. The same facts always give the same decision, and what was done already is part of the facts, so
+deciding again asks for nothing new (worker.md section 4).
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from enum import StrEnum
+
+from swapsync.domain import money
+from swapsync.domain.catalogue import Action, Code
+from swapsync.domain.matching import LineMatch, MatchedBy, match_line
+from swapsync.domain.notes import Milestone
+from swapsync.domain.orders import Order, OrderLine, SkuHistory
+from swapsync.domain.returns import (
+    Condition,
+    Finding,
+    Inspection,
+    Logistics,
+    Remedy,
+    Return,
+    ReturnLine,
+    ReturnStatus,
+    Settlement,
+    SwapQc,
+    found,
+    inspection,
+    logistics,
+)
+from swapsync.domain.stock import Movement, Step, movements_due
+
+
+class Route(StrEnum):
+    """How returns of an order are made good: by a credit note of ours, or by the payment gateway through Swap."""
+
+    CREDIT_NOTE = "credit_note"
+    GATEWAY = "gateway"
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """One merchant's rules. ``routes`` is keyed by the payment method in lower case."""
+
+    settle_on: str = "swap_closed"
+    restock_on: str = "inspected"
+    uses_swap_qc: bool = True
+    po_required: bool = False
+    routes: Mapping[str, Route] = field(
+        default_factory=lambda: {
+            "on_account": Route.CREDIT_NOTE,
+            "invoice": Route.CREDIT_NOTE,
+            "platform_upfront": Route.GATEWAY,
+        }
+    )
+    amount_tolerance: Decimal = Decimal("0.05")
+    amount_tolerance_percent: Decimal = Decimal(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Credited:
+    """Units of a returned line that a credit note of ours already covers; amounts in minor units."""
+
+    line_id: str
+    order_line_key: str
+    quantity: int
+    net: int
+    tax: int
+    delivered: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """What a person decided about an exception. It holds as long as the exception says what they read."""
+
+    action: Action
+    value: str = ""
+    about: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ReturnFacts:
+    """One return and everything known of it. ``credited_basis`` is its basis when it was first credited."""
+
+    ret: Return
+    findings: tuple[Finding, ...] = ()
+    credited: tuple[Credited, ...] = ()
+    credited_basis: str = ""
+    moved: Mapping[str, Mapping[Step, int]] = field(default_factory=dict)
+    stock_skus: Mapping[str, str] = field(default_factory=dict)
+    settled_outside: bool = False
+    same_buyer: bool | None = None
+    rulings: Mapping[tuple[Code, str], Ruling] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """An order with all of its returns; or returns without an order.
+
+    ``order_unread``: the order is known, or may exist, but its lines could not be read yet: everything waits.
+    ``aliases``: SKU in Swap -> SKU on orders.
+    """
+
+    order: Order | None
+    returns: tuple[ReturnFacts, ...]
+    order_unread: bool = False
+    history: SkuHistory = field(default_factory=lambda: SkuHistory({}))
+    aliases: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something a person must see. ``subject`` tells two causes of one code apart; ``sku`` is blank for a return."""
+
+    code: Code
+    subject: str
+    detail: str
+    sku: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CreditLine:
+    """Units of one returned line to be credited; ``net`` and ``tax`` in minor units of the order's currency."""
+
+    line_id: str
+    order_line_key: str
+    sku: str
+    quantity: int
+    net: int
+    tax: int
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What follows from the facts for one return. ``credit`` lists the lines of at most one new credit note."""
+
+    return_id: str
+    matches: Mapping[str, LineMatch] = field(default_factory=dict)
+    problems: tuple[Problem, ...] = ()
+    logistics: Logistics = Logistics.ANNOUNCED
+    inspection: Inspection = Inspection.NONE
+    settlement: Settlement = Settlement.NONE
+    accepted: Mapping[str, int] = field(default_factory=dict)
+    po_number: str = ""
+    credit: tuple[CreditLine, ...] = ()
+    movements: tuple[Movement, ...] = ()
+    milestones: tuple[Milestone, ...] = ()
+
+
+def decide(case: Case, policy: Policy) -> tuple[Decision, ...]:
+    """One decision for each return of the case, in the order in which they compete for the order's units.
+
+    Returns that money already moved for come first, then those settled before the cut-over, then the rest by
+    submission (rule 9).
+    """
+    ledger = _OrderLedger(case)
+    competing = sorted(
+        case.returns,
+        key=lambda f: (not f.credited, not f.settled_outside, f.ret.submitted_at, f.ret.return_id),
+    )
+    return tuple(_decide_return(facts, case, policy, ledger) for facts in competing)
+
+
+class _OrderLedger:
+    """What is left of each order line while its returns are gone through: units to claim, and value to credit."""
+
+    def __init__(self, case: Case) -> None:
+        self.claimed: Counter[str] = Counter()
+        self.claimants: dict[str, list[str]] = {}
+        self.units: Counter[str] = Counter()
+        self.net: Counter[str] = Counter()
+        self.tax: Counter[str] = Counter()
+        for facts in case.returns:
+            for credited in facts.credited:
+                self.units[credited.order_line_key] += credited.quantity
+                self.net[credited.order_line_key] += credited.net
+                self.tax[credited.order_line_key] += credited.tax
+
+    def claim(self, rma_number: str, line: OrderLine, quantity: int) -> int:
+        """Takes up to ``quantity`` of the units that no earlier return claims; returns how many there were."""
+        granted = max(0, min(quantity, line.quantity - self.claimed[line.key]))
+        self.claimed[line.key] += granted
+        self.claimants.setdefault(line.key, []).append(rma_number)
+        return granted
+
+    def credit(self, line_id: str, line: OrderLine, sku: str, quantity: int) -> CreditLine | None:
+        """The next ``quantity`` units of an order line at their share of its value; None if that can't be right.
+
+        Cumulative rounding (rule 4): what was credited so far plus this is the rounded share of all units so far.
+        """
+        units = self.units[line.key] + quantity
+        if units > line.quantity:
+            return None
+        net = money.share(line.net, units, line.quantity) - self.net[line.key]
+        tax = money.share(line.tax, units, line.quantity) - self.tax[line.key]
+        if net < 0 or tax < 0:
+            return None
+        self.units[line.key] = units
+        self.net[line.key] += net
+        self.tax[line.key] += tax
+        return CreditLine(line_id, line.key, sku, quantity, net, tax)
+
+
+def _decide_return(facts: ReturnFacts, case: Case, policy: Policy, ledger: _OrderLedger) -> Decision:
+    ret = facts.ret
+    where, seen = logistics(ret), inspection(ret, facts.findings)
+    if facts.settled_outside:
+        matches = _match_lines(facts, case)
+        _claim_lines(facts, matches, ledger)
+        return Decision(ret.return_id, matches, (), where, seen, Settlement.SETTLED_OUTSIDE)
+    if case.order_unread:
+        return Decision(ret.return_id, {}, (), where, seen, Settlement.NONE)
+    if ret.called_off and not facts.credited and not facts.findings:
+        milestones = (Milestone(ret.status.value),) if case.order and facts.same_buyer is not False else ()
+        return Decision(ret.return_id, _match_lines(facts, case), (), where, seen, milestones=milestones)
+    book = _Book(facts, case.order, policy)
+    book.check_return()
+    order = case.order
+    if order is None or book.frozen:
+        settlement = Settlement.HELD
+        if order is None or not facts.credited:
+            return Decision(ret.return_id, {}, tuple(book.problems), where, seen, settlement, po_number=book.po_number)
+    matches = _match_lines(facts, case)
+    granted = _claim_lines(facts, matches, ledger)
+    for line in ret.lines:
+        book.check_line(line, matches[line.line_id], granted[line.line_id], ledger)
+    book.check_amount(matches)
+    credit = book.credit(matches, granted, ledger)
+    return Decision(
+        ret.return_id,
+        matches,
+        tuple(book.problems),
+        where,
+        seen,
+        book.settlement(credit),
+        {line.line_id: book.accepted(line) for line in ret.lines},
+        book.po_number,
+        credit,
+        book.movements(matches, case.history),
+        book.milestones(),
+    )
+
+
+def _match_lines(facts: ReturnFacts, case: Case) -> dict[str, LineMatch]:
+    lines = case.order.lines if case.order else ()
+    return {line.line_id: match_line(line, lines, case.history, case.aliases) for line in facts.ret.lines}
+
+
+def _claim_lines(facts: ReturnFacts, matches: Mapping[str, LineMatch], ledger: _OrderLedger) -> dict[str, int]:
+    granted = {}
+    for line in facts.ret.lines:
+        order_line = matches[line.line_id].order_line
+        granted[line.line_id] = ledger.claim(facts.ret.rma_number, order_line, line.quantity) if order_line else 0
+    return granted
+
+
+class _Book:
+    """The working paper of one return: problems found so far, and what they hold.
+
+    ``frozen``: nothing at all may follow. ``money_held``: no credit. ``held_lines``: neither credit nor stock for them.
+    """
+
+    def __init__(self, facts: ReturnFacts, order: Order | None, policy: Policy) -> None:
+        self.facts, self.ret, self.order, self.policy = facts, facts.ret, order, policy
+        self.problems: list[Problem] = []
+        self.frozen = False
+        self.money_held = False
+        self.held_lines: set[str] = set()
+        self.asked_lines: set[str] = set()
+        self.route: Route | None = None
+        self.po_number = order.po_number if order else ""
+
+    # -- the return as a whole ---------------------------------------------------------------------------------------
+
+    def check_return(self) -> None:
+        ret, order = self.ret, self.order
+        for value in ret.unknown:
+            self.frozen = True
+            self._open(Code.UNKNOWN_VALUE, value, f"swapsync has no meaning for {value}")
+        if order is None:
+            self.frozen = True
+            self._open(
+                Code.ORPHANED_RETURN,
+                "",
+                f"SparkLayer has no order with id {ret.order_ref or '(none)'} or name {ret.order_name or '(none)'}",
+            )
+            return
+        if self.facts.same_buyer is False:
+            detail = f"{ret.customer_email} asked for the return; order {order.visible} was bought by somebody else"
+            if self._open(Code.CUSTOMER_MISMATCH, "", detail) is None:
+                self.frozen = True
+        if self.facts.credited and (self.facts.credited_basis != ret.basis() or ret.called_off):
+            self.frozen = True
+            what = f"is {ret.status} now" if ret.called_off else "has other lines, order or currency now"
+            self._open(Code.RETURN_CHANGED_AFTER_CREDIT, "", f"the return {what} than when it was credited")
+        self._check_payment(order)
+
+    def _check_payment(self, order: Order) -> None:
+        ret = self.ret
+        self.route = self.policy.routes.get(order.payment_method.strip().lower())
+        if self.route is None:
+            self.money_held = True
+            method = order.payment_method or "(none)"
+            self._open(Code.PAYMENT_METHOD_UNKNOWN, "", f"order {order.visible} has payment method {method}")
+        if ret.currency.upper() != order.currency.upper():
+            self.money_held = True
+            self._open(
+                Code.CURRENCY_MISMATCH,
+                "",
+                f"the return is in {ret.currency or '(none)'}, order {order.visible} in {order.currency or '(none)'}",
+            )
+        if self.route is not Route.CREDIT_NOTE:
+            return
+        if ret.status is ReturnStatus.CLOSED and ret.refunded > 0:
+            refunded = money.to_text(ret.refunded, ret.currency)
+            detail = f"Swap shows {refunded} {ret.currency} given back on {order.payment_method} order {order.visible}"
+            ruling = self._open(Code.GATEWAY_REFUND_ON_ACCOUNT, "", detail)
+            if ruling is None or ruling.action is not Action.CREDIT:
+                self.money_held = True
+        if not self.po_number:
+            detail = f"{order.payment_method} order {order.visible} has no PO number"
+            ruling = self._open(Code.PO_NUMBER_MISSING, "", detail)
+            self.po_number = ruling.value if ruling else ""
+            if not self.po_number and self.policy.po_required:
+                self.money_held = True
+
+    # -- line by line ------------------------------------------------------------------------------------------------
+
+    def check_line(self, line: ReturnLine, match: LineMatch, granted: int, ledger: _OrderLedger) -> None:
+        if line.remedy is Remedy.UNKNOWN:
+            self._hold(line, Code.UNKNOWN_VALUE, f"swapsync has no meaning for return type {line.return_type!r}")
+        if match.order_line is None:
+            near = f"; near: {', '.join(match.suggestions)}" if match.suggestions else ""
+            name = line.sku or line.variant_id or line.line_item_id or "a line without SKU"
+            self._hold(line, Code.SKU_NOT_ON_ORDER, f"{name} matches no single line of the order{near}")
+            return
+        sold = match.order_line
+        if line.sku and sold.sku and line.sku != sold.sku and match.by is not MatchedBy.ALIAS:
+            self._open(
+                Code.SKU_CHANGED,
+                line.line_id,
+                f"sold as {sold.sku}, returned as {line.sku}; matched by {match.by}",
+                line.sku,
+            )
+        if granted < line.quantity:
+            others = [rma for rma in ledger.claimants[sold.key] if rma != self.ret.rma_number]
+            also = f"; also claimed by RMA {', '.join(dict.fromkeys(others))}" if others else ""
+            self._hold(
+                line,
+                Code.QUANTITY_EXCEEDS_ORDER,
+                f"{line.quantity} of {sold.sku or sold.key} to come back, {granted} left of {sold.quantity}{also}",
+            )
+        self._check_findings(line)
+
+    def _check_findings(self, line: ReturnLine) -> None:
+        units = found(self.facts.findings, line.line_id)
+        sku = line.sku or line.line_id
+        paid = sum(credited.quantity for credited in self.facts.credited if credited.line_id == line.line_id)
+        already = f"; {paid} credited already" if paid else ""
+        if short := units[Condition.MISSING]:
+            self._open(
+                Code.INSPECTION_SHORT, line.line_id, f"{short} of {line.quantity} {sku} did not come{already}", sku
+            )
+        if wrong := units[Condition.WRONG_ITEM]:
+            self._open(
+                Code.UNEXPECTED_ITEM, line.line_id, f"{wrong} of {line.quantity} {sku} are another item{already}", sku
+            )
+        doubtful = units[Condition.DAMAGED] + units[Condition.NO_VALUE]
+        asks = []
+        if doubtful and line.remedy is not Remedy.STOCK_ONLY:
+            asks.append(f"{doubtful} of {line.quantity} {sku} came back damaged or without value")
+        if line.remedy is Remedy.ASK:
+            asks.append(f"{sku} comes back as {line.return_type}")
+        if units and self.ret.called_off:
+            asks.append(f"{sku} came although the return is {self.ret.status}")
+        if asks and not self._answer(Code.INSPECTION_REVIEW, line, "; ".join(asks) + already):
+            self.asked_lines.add(line.line_id)
+
+    def _answer(self, code: Code, line: ReturnLine, detail: str) -> Ruling | None:
+        return self._open(code, line.line_id, detail, line.sku)
+
+    def check_amount(self, matches: Mapping[str, LineMatch]) -> None:
+        ret, order = self.ret, self.order
+        if ret.total is None or order is None or ret.currency.upper() != order.currency.upper():
+            return
+        expected = 0
+        for line in ret.lines:
+            sold = matches[line.line_id].order_line
+            if sold is None or line.quantity > sold.quantity or line.remedy is not Remedy.CREDIT:
+                return
+            if sold.quantity:
+                expected += money.share(sold.net, line.quantity, sold.quantity)
+                expected += money.share(sold.tax, line.quantity, sold.quantity)
+        tolerance = max(
+            money.to_minor(self.policy.amount_tolerance, order.currency),
+            int(expected * self.policy.amount_tolerance_percent / 100),
+        )
+        if abs(ret.total - expected) > tolerance:
+            self._open(
+                Code.AMOUNT_MISMATCH,
+                "",
+                f"Swap says {money.to_text(ret.total, order.currency)}, "
+                f"the order says {money.to_text(expected, order.currency)} {order.currency}",
+            )
+
+    # -- what follows ------------------------------------------------------------------------------------------------
+
+    @property
+    def _closed_and_delivered(self) -> bool:
+        return self.ret.status is ReturnStatus.CLOSED and self.ret.delivered
+
+    @property
+    def _confirmed_by_swap(self) -> bool:
+        """Rule 1: what counts as confirmed for money without a finding."""
+        qc_passed = self.ret.qc is SwapQc.APPROVED or (self.ret.qc is SwapQc.NONE and not self.policy.uses_swap_qc)
+        return self.policy.settle_on == "swap_closed" and self._closed_and_delivered and qc_passed
+
+    def accepted(self, line: ReturnLine) -> int:
+        """Units of a line that are confirmed for money: by the warehouse if it has spoken, else by Swap."""
+        verdict = self.facts.rulings.get((Code.INSPECTION_REVIEW, line.line_id))
+        waived = verdict is not None and verdict.action is Action.CREDIT and line.line_id not in self.asked_lines
+        units = found(self.facts.findings, line.line_id)
+        if units:
+            good = units[Condition.SELLABLE]
+            return good + (units[Condition.DAMAGED] + units[Condition.NO_VALUE] if waived else 0)
+        return line.quantity if self._confirmed_by_swap else 0
+
+    def _creditable(self, line: ReturnLine) -> bool:
+        if line.line_id in self.held_lines or line.remedy in (Remedy.STOCK_ONLY, Remedy.UNKNOWN):
+            return False
+        if line.remedy is Remedy.ASK or self.ret.called_off:
+            verdict = self.facts.rulings.get((Code.INSPECTION_REVIEW, line.line_id))
+            return line.line_id not in self.asked_lines and verdict is not None and verdict.action is Action.CREDIT
+        return True
+
+    def credit(
+        self, matches: Mapping[str, LineMatch], granted: Mapping[str, int], ledger: _OrderLedger
+    ) -> tuple[CreditLine, ...]:
+        """The lines of the next credit note: accepted units that none covers yet. Empty when worth nothing."""
+        if self.frozen or self.money_held or self.route is not Route.CREDIT_NOTE:
+            return ()
+        lines = []
+        for line in self.ret.lines:
+            sold = matches[line.line_id].order_line
+            if sold is None or not self._creditable(line):
+                continue
+            covered = sum(c.quantity for c in self.facts.credited if c.line_id == line.line_id)
+            due = min(self.accepted(line), granted[line.line_id]) - covered
+            if due <= 0:
+                continue
+            credit = ledger.credit(line.line_id, sold, line.sku or sold.sku, due)
+            if credit is None:
+                self._hold(
+                    line,
+                    Code.ORDER_CHANGED,
+                    f"{sold.sku or sold.key}: the order now holds less than was credited for it already",
+                )
+            else:
+                lines.append(credit)
+        return tuple(lines) if any(line.net or line.tax for line in lines) else ()
+
+    def movements(self, matches: Mapping[str, LineMatch], history: SkuHistory) -> tuple[Movement, ...]:
+        if self.frozen:
+            return ()
+        due: list[Movement] = []
+        restock_announced = (
+            self.policy.restock_on == "swap_approved" and self._closed_and_delivered and self.ret.qc is SwapQc.APPROVED
+        )
+        for line in self.ret.lines:
+            sold = matches[line.line_id].order_line
+            if sold is None or line.line_id in self.held_lines:
+                continue
+            variant = line.variant_id or sold.variant_id
+            sku = self.facts.stock_skus.get(line.line_id) or history.current(variant) or line.sku or sold.sku
+            if not sku:
+                continue
+            due += movements_due(
+                line.line_id,
+                sku,
+                line.quantity,
+                delivered=self.ret.delivered and not self.ret.called_off,
+                restock_announced=restock_announced,
+                units=found(self.facts.findings, line.line_id),
+                moved=self.facts.moved.get(line.line_id, {}),
+            )
+        return tuple(due)
+
+    def milestones(self) -> tuple[Milestone, ...]:
+        if self.frozen:
+            return ()
+        ret = self.ret
+        if ret.called_off:
+            return (Milestone(ret.status.value),)
+        reached = [Milestone.AUTHORISED]
+        if ret.delivered or any(f.condition is not Condition.MISSING for f in self.facts.findings):
+            reached.append(Milestone.RECEIVED)
+        if self.route is Route.GATEWAY and ret.status is ReturnStatus.CLOSED and ret.refunded > 0:
+            reached.append(Milestone.REFUNDED)
+        return tuple(reached)
+
+    def settlement(self, credit: tuple[CreditLine, ...]) -> Settlement:
+        ret = self.ret
+        if self.frozen or self.money_held or self.held_lines or self.asked_lines:
+            return Settlement.HELD
+        if credit or any(not credited.delivered for credited in self.facts.credited):
+            return Settlement.DUE
+        if self.facts.credited:
+            return Settlement.CREDITED
+        if self.route is Route.GATEWAY:
+            refunded = ret.status is ReturnStatus.CLOSED and ret.refunded > 0
+            return Settlement.REFUNDED_BY_GATEWAY if refunded else Settlement.NONE
+        if not any(line.remedy is Remedy.CREDIT for line in ret.lines):
+            return Settlement.NONE
+        inspected = inspection(ret, self.facts.findings) is Inspection.DONE
+        if inspected and not any(self.accepted(line) for line in ret.lines):
+            return Settlement.DENIED
+        turned_down = ret.qc in (SwapQc.NOT_APPROVED, SwapQc.MISSING) or not ret.delivered
+        if ret.status is ReturnStatus.CLOSED and turned_down and not self.facts.findings:
+            return Settlement.DENIED
+        return Settlement.NONE
+
+    # -- bookkeeping -------------------------------------------------------------------------------------------------
+
+    def _open(self, code: Code, subject: str, detail: str, sku: str = "") -> Ruling | None:
+        """Notes a problem, unless a person has ruled on exactly this; then their ruling comes back instead."""
+        ruling = self.facts.rulings.get((code, subject))
+        if ruling is not None and ruling.about == detail:
+            return ruling
+        self.problems.append(Problem(code, subject, detail, sku))
+        return None
+
+    def _hold(self, line: ReturnLine, code: Code, detail: str) -> None:
+        self.held_lines.add(line.line_id)
+        self.problems.append(Problem(code, line.line_id, detail, line.sku))

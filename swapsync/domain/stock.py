@@ -1,0 +1,82 @@
+"""Where returned units are: movements derived from receipt and findings (worker.md section 4, rules 1 and 6)."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from swapsync.domain.returns import Condition
+
+
+class Location(StrEnum):
+    OUTSIDE = "outside"
+    INSPECTION = "inspection"
+    SELLABLE = "sellable"
+    DAMAGED = "damaged"
+
+
+class Step(StrEnum):
+    """A reason to move units of a returned line; each has one origin and one destination."""
+
+    RECEIVED = "received"
+    MISSING = "missing"
+    RESTOCKED = "restocked"
+    DAMAGED = "damaged"
+    DISPOSED = "disposed"
+
+
+ROUTE: Mapping[Step, tuple[Location, Location]] = {
+    Step.RECEIVED: (Location.OUTSIDE, Location.INSPECTION),
+    Step.MISSING: (Location.INSPECTION, Location.OUTSIDE),
+    Step.RESTOCKED: (Location.INSPECTION, Location.SELLABLE),
+    Step.DAMAGED: (Location.INSPECTION, Location.DAMAGED),
+    Step.DISPOSED: (Location.INSPECTION, Location.OUTSIDE),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Movement:
+    """Units of one SKU that go from one location to another because of one returned line."""
+
+    line_id: str
+    step: Step
+    sku: str
+    quantity: int
+
+
+def movements_due(
+    line_id: str,
+    sku: str,
+    announced: int,
+    *,
+    delivered: bool,
+    restock_announced: bool,
+    units: Counter[Condition],
+    moved: Mapping[Step, int],
+) -> tuple[Movement, ...]:
+    """What the facts ask for beyond what has moved already; the same facts ask for nothing twice.
+
+    ``units``: the warehouse's findings; they prove receipt by themselves. ``delivered``: the announced units count as
+    received. ``restock_announced``: without a finding, the announced units may be sold again. Wrong items stay in
+    inspection. Nothing is ever moved back by itself.
+    """
+    in_the_parcel = units.total() - units[Condition.MISSING]
+    target = {
+        Step.RECEIVED: announced if delivered else in_the_parcel,
+        Step.MISSING: units[Condition.MISSING] if delivered else 0,
+        Step.DAMAGED: units[Condition.DAMAGED],
+        Step.DISPOSED: units[Condition.NO_VALUE],
+        Step.RESTOCKED: units[Condition.SELLABLE],
+    }
+    if restock_announced and not units:
+        target[Step.RESTOCKED] = announced
+    due = []
+    on_hand = moved.get(Step.RECEIVED, 0) - sum(moved.get(step, 0) for step in Step if step is not Step.RECEIVED)
+    for step, wanted in target.items():
+        quantity = wanted - moved.get(step, 0)
+        if step is not Step.RECEIVED:
+            quantity = min(quantity, on_hand)
+        if quantity > 0:
+            on_hand += quantity if step is Step.RECEIVED else -quantity
+            due.append(Movement(line_id, step, sku, quantity))
+    return tuple(due)
