@@ -98,15 +98,10 @@ class ReturnFacts:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """An order with all of its returns; or returns without an order.
-
-    ``order_unread``: the order is known, or may exist, but its lines could not be read yet: everything waits.
-    ``aliases``: SKU in Swap -> SKU on orders.
-    """
+    """An order with all of its returns; or a return without an order. ``aliases``: SKU in Swap -> SKU on orders."""
 
     order: Order | None
     returns: tuple[ReturnFacts, ...]
-    order_unread: bool = False
     history: SkuHistory = field(default_factory=lambda: SkuHistory({}))
     aliases: Mapping[str, str] = field(default_factory=dict)
 
@@ -211,8 +206,6 @@ def _decide_return(facts: ReturnFacts, case: Case, policy: Policy, ledger: _Orde
         matches = _match_lines(facts, case)
         _claim_lines(facts, matches, ledger)
         return Decision(ret.return_id, matches, (), where, seen, Settlement.SETTLED_OUTSIDE)
-    if case.order_unread:
-        return Decision(ret.return_id, {}, (), where, seen, Settlement.NONE)
     if ret.called_off and not facts.credited and not facts.findings:
         milestones = (Milestone(ret.status.value),) if case.order and facts.same_buyer is not False else ()
         return Decision(ret.return_id, _match_lines(facts, case), (), where, seen, milestones=milestones)

@@ -1,0 +1,216 @@
+"""Facts in, decisions out: loads what the domain decides on, and records what it decided."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Row, and_, or_, select
+
+from swapsync.domain.catalogue import Action, Code
+from swapsync.domain.orders import Order, OrderLine, SkuHistory, same_buyer
+from swapsync.domain.returns import Condition, Delivery, Finding, Remedy, Return, ReturnLine, ReturnStatus, SwapQc
+from swapsync.domain.settlement import Case, Credited, ReturnFacts, Ruling
+from swapsync.domain.stock import Step
+from swapsync.store.db import chunks, table
+from swapsync.store.staging import order_lines, orders, read_customers, return_lines, returns, variant_skus
+from swapsync.store.tables import CreditNoteLineRow, CreditNoteRow, FindingRow, MovementRow, RulingRow
+
+findings, movements, rulings = table(FindingRow), table(MovementRow), table(RulingRow)
+credit_notes, credit_note_lines = table(CreditNoteRow), table(CreditNoteLineRow)
+
+Rows = Sequence[Row[Any]]
+
+
+def undecided(connection: Connection, site: str, limit: int) -> tuple[list[str], list[str]]:
+    """(order ids, ids of returns without an order) whose facts changed and are complete enough to decide on.
+
+    What waits for its order to be looked up or read is left out. ``limit`` bounds the number of both together.
+    """
+    rows = connection.execute(
+        select(returns.c.order_id, returns.c.return_id)
+        .outerjoin(orders, and_(orders.c.site == returns.c.site, orders.c.order_id == returns.c.order_id))
+        .where(
+            returns.c.site == site,
+            returns.c.dirty,
+            or_(
+                and_(returns.c.order_id == "", returns.c.order_checked_at.is_not(None)),
+                and_(returns.c.order_id == "", returns.c.status.in_(("cancelled", "expired"))),
+                and_(orders.c.detail_digest != "", orders.c.detail_digest == orders.c.digest),
+            ),
+        )
+        .order_by(returns.c.submitted_at, returns.c.return_id)
+        .limit(limit)
+    ).all()
+    with_order = list(dict.fromkeys(row.order_id for row in rows if row.order_id))
+    return with_order, [row.return_id for row in rows if not row.order_id]
+
+
+def load_cases(connection: Connection, site: str, order_ids: Sequence[str], orphan_ids: Sequence[str]) -> list[Case]:
+    """A case for each order, with all of its returns, and one for each return without an order."""
+    return list(_Loader(connection, site, order_ids, orphan_ids).cases())
+
+
+class _Loader:
+    """Reads the facts of a handful of orders in a fixed number of statements."""
+
+    def __init__(self, connection: Connection, site: str, order_ids: Sequence[str], orphan_ids: Sequence[str]) -> None:
+        self.connection, self.site = connection, site
+        self.order_rows = self._all(orders, orders.c.order_id, order_ids)
+        self.return_rows = [
+            *self._all(returns, returns.c.order_id, order_ids),
+            *self._all(returns, returns.c.return_id, orphan_ids),
+        ]
+        ids = [row.return_id for row in self.return_rows]
+        self.lines = _by(self._all(return_lines, return_lines.c.return_id, ids, return_lines.c.position), "return_id")
+        self.findings = _by(self._all(findings, findings.c.return_id, ids), "return_id")
+        self.movements = _by(self._all(movements, movements.c.return_id, ids, movements.c.id), "return_id")
+        self.rulings = _by(self._all(rulings, rulings.c.return_id, ids, rulings.c.id), "return_id")
+        self.notes = _by(self._all(credit_notes, credit_notes.c.return_id, ids, credit_notes.c.n), "return_id")
+        numbers = [note.number for notes in self.notes.values() for note in notes]
+        self.note_lines = _by(self._all(credit_note_lines, credit_note_lines.c.number, numbers), "number")
+        self.order_lines = _by(
+            self._all(order_lines, order_lines.c.order_id, order_ids, order_lines.c.position), "order_id"
+        )
+        lookups = {f"id:{customer_id}" for row in self.order_rows for customer_id in row.customer_ids}
+        lookups |= {f"email:{row.customer_email.casefold()}" for row in self.return_rows if row.customer_email}
+        self.customers = read_customers(connection, site, lookups)
+        self.aliases = {
+            row.subject: row.value
+            for row in connection.execute(
+                select(rulings)
+                .where(rulings.c.site == site, rulings.c.action == Action.TEACH_ALIAS)
+                .order_by(rulings.c.id)
+            )
+        }
+
+    def cases(self) -> Iterable[Case]:
+        by_order = _by(self.return_rows, "order_id")
+        history = self._history()
+        for row in self.order_rows:
+            order = self._order(row)
+            mine = by_order.get(row.order_id, [])
+            facts = tuple(self._facts(ret, order) for ret in mine)
+            yield Case(order, facts, history, self.aliases)
+        for ret in by_order.get("", []):
+            yield Case(None, (self._facts(ret, None),))
+
+    def _all(self, source: Any, column: Any, values: Sequence[str], *order: Any) -> list[Row[Any]]:
+        rows: list[Row[Any]] = []
+        for part in chunks(values):
+            rows += self.connection.execute(
+                select(source).where(source.c.site == self.site, column.in_(part)).order_by(*order)
+            ).all()
+        return rows
+
+    def _order(self, row: Row[Any]) -> Order:
+        lines = tuple(
+            OrderLine(line.line_key, line.sku, line.variant_id, line.line_item_id, line.quantity, line.net, line.tax)
+            for line in self.order_lines.get(row.order_id, [])
+        )
+        return Order(
+            row.order_id,
+            row.platform_id,
+            row.visible,
+            row.type,
+            row.payment_method,
+            row.po_number,
+            row.currency,
+            tuple(row.customer_ids),
+            lines,
+            row.placed_at,
+        )
+
+    def _facts(self, row: Row[Any], order: Order | None) -> ReturnFacts:
+        moved: dict[str, Counter[Step]] = defaultdict(Counter)
+        stock_skus: dict[str, str] = {}
+        for movement in self.movements.get(row.return_id, []):
+            moved[movement.line_id][Step(movement.step)] += movement.quantity
+            stock_skus.setdefault(movement.line_id, movement.sku)
+        return ReturnFacts(
+            to_return(row, self.lines.get(row.return_id, [])),
+            tuple(
+                Finding(finding.line_id, Condition(finding.condition), finding.quantity)
+                for finding in self.findings.get(row.return_id, [])
+            ),
+            tuple(
+                Credited(
+                    line.line_id, line.order_line_key, line.quantity, line.net, line.tax, note.state == "delivered"
+                )
+                for note in self.notes.get(row.return_id, [])
+                for line in self.note_lines.get(note.number, [])
+            ),
+            row.credited_basis,
+            moved,
+            stock_skus,
+            row.settled_outside,
+            self._same_buyer(row, order),
+            {
+                (Code(ruling.code), ruling.subject): Ruling(Action(ruling.action), ruling.value, ruling.about)
+                for ruling in self.rulings.get(row.return_id, [])
+            },
+        )
+
+    def _same_buyer(self, row: Row[Any], order: Order | None) -> bool | None:
+        if order is None or not row.customer_email:
+            return None
+        buyers = [self.customers[key] for i in order.customer_ids if (key := f"id:{i}") in self.customers]
+        lookup = f"email:{row.customer_email.casefold()}"
+        claimant = self.customers.get(lookup)
+        same = same_buyer(row.customer_email, buyers, claimant if claimant and claimant.customer_id else None)
+        return None if same is False and claimant is None else same
+
+    def _history(self) -> SkuHistory:
+        """History of every variant in sight, and of those that ever carried a SKU which its order doesn't name."""
+        lines = [line for group in self.lines.values() for line in group]
+        sold = [line for group in self.order_lines.values() for line in group]
+        c = variant_skus.c
+        variant_ids = {line.variant_id for line in (*lines, *sold)} - {""}
+        for skus in chunks(sorted({line.sku for line in lines} - {""})):
+            variant_ids.update(
+                self.connection.execute(select(c.variant_id).where(c.site == self.site, c.sku.in_(skus))).scalars()
+            )
+        history: dict[str, list[str]] = defaultdict(list)
+        for row in self._all(variant_skus, c.variant_id, sorted(variant_ids), c.last_seen, c.first_seen):
+            history[row.variant_id].append(row.sku)
+        return SkuHistory(history)
+
+
+def to_return(row: Row[Any], lines: Rows) -> Return:
+    """A staged return as the domain knows it."""
+    return Return(
+        row.return_id,
+        row.rma_number,
+        row.order_ref,
+        row.order_name,
+        row.customer_email,
+        row.currency,
+        ReturnStatus(row.status),
+        Delivery(row.delivery),
+        SwapQc(row.qc),
+        tuple(
+            ReturnLine(
+                line.line_id,
+                line.sku,
+                line.variant_id,
+                line.line_item_id,
+                line.quantity,
+                line.return_type,
+                Remedy(line.remedy),
+                line.reason,
+            )
+            for line in lines
+        ),
+        row.submitted_at,
+        row.updated_at,
+        row.closed_at,
+        row.total,
+        row.refunded,
+        tuple(row.unknown),
+    )
+
+
+def _by(rows: Iterable[Row[Any]], name: str) -> dict[str, list[Row[Any]]]:
+    grouped: dict[str, list[Row[Any]]] = defaultdict(list)
+    for row in rows:
+        grouped[getattr(row, name)].append(row)
+    return grouped

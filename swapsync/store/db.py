@@ -1,0 +1,154 @@
+"""The database itself: engine, unit of work, bulk upsert, migrations. Only ``Store.transaction`` commits."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import orjson
+from sqlalchemy import Connection, Engine, Table, create_engine, event, inspect, text
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
+from sqlmodel import SQLModel
+
+HEAD = "0001"
+_MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+class StoreError(Exception):
+    """The database can't be used as it is; the message says what to do."""
+
+
+def table(model: type[SQLModel]) -> Table:
+    """A model's Core table."""
+    return cast(Table, model.__table__)  # type: ignore[attr-defined]
+
+
+class Store:
+    """One database, SQLite or PostgreSQL.
+
+    Raises StoreError when the URL's driver is not installed.
+    """
+
+    def __init__(self, url: str) -> None:
+        try:
+            self.engine: Engine = create_engine(
+                url, json_serializer=lambda value: orjson.dumps(value).decode(), json_deserializer=orjson.loads
+            )
+        except ModuleNotFoundError as error:
+            raise StoreError(f"PostgreSQL needs its driver: pip install 'swapsync[postgres]' ({error})") from error
+        except (ArgumentError, NoSuchModuleError) as error:
+            raise StoreError("SWAPSYNC_DATABASE_URL is not a database URL") from error
+        self.is_sqlite = self.engine.dialect.name == "sqlite"
+        if self.is_sqlite:
+            event.listen(self.engine, "connect", _prepare_sqlite)
+            event.listen(self.engine, "begin", _begin_sqlite)
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """A unit of work: all of it or nothing. On SQLite it holds the one write lock, so keep it short."""
+        with self.engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A consistent look without a write lock; whatever is written in it is rolled back."""
+        with self.engine.connect().execution_options(swapsync_reading=True) as connection:
+            yield connection
+
+    def revision(self) -> str | None:
+        """The schema's version, None for an empty database. Raises StoreError when there is no reaching it."""
+        try:
+            with self.reading() as connection:
+                if not inspect(connection).has_table("alembic_version"):
+                    return None
+                return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+        except OperationalError as error:
+            raise StoreError(f"the database can't be opened: {_first_line(error)}") from error
+
+    def upgrade(self) -> None:
+        """Brings the schema to this version's. Raises StoreError when the store was written by a newer version."""
+        revision = self.revision()
+        if revision == HEAD:
+            return
+        if revision is not None and revision > HEAD:
+            raise StoreError(f"the store has schema {revision}, this swapsync knows {HEAD}: install a newer swapsync")
+        from alembic import command
+        from alembic.config import Config
+
+        config = Config()
+        config.set_main_option("script_location", str(_MIGRATIONS))
+        with self.transaction() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+
+    def require_current(self) -> None:
+        """Upgrades an empty or older SQLite store by itself; asks for ``swapsync db upgrade`` elsewhere."""
+        if self.revision() == HEAD:
+            return
+        if not self.is_sqlite:
+            raise StoreError("the database's schema is not this version's: run swapsync db upgrade")
+        self.upgrade()
+
+    def close(self) -> None:
+        """Lets go of all connections."""
+        self.engine.dispose()
+
+
+def upsert(
+    connection: Connection,
+    model: type[SQLModel],
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    update: Iterable[str] | None = None,
+) -> None:
+    """Inserts rows by primary key; where one stands already, overwrites ``update`` (default: every given column).
+
+    ``update=()`` leaves what stands. All rows must have the same keys.
+    """
+    if not rows:
+        return
+    target = table(model)
+    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
+    statement = dialect.insert(target)
+    keys = [column.name for column in target.primary_key]
+    columns = [name for name in rows[0] if name not in keys] if update is None else list(update)
+    if columns:
+        overwrite = {name: statement.excluded[name] for name in columns}
+        connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=overwrite), list(rows))
+    else:
+        connection.execute(statement.on_conflict_do_nothing(), list(rows))
+
+
+def insert_new(connection: Connection, model: type[SQLModel], rows: Sequence[Mapping[str, Any]]) -> int:
+    """Inserts rows that no unique key has seen yet, leaves the others alone; returns how many were new."""
+    if not rows:
+        return 0
+    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
+    before = connection.execute(dialect.insert(table(model)).on_conflict_do_nothing(), list(rows))
+    return max(before.rowcount, 0)
+
+
+T = TypeVar("T")
+
+
+def chunks(items: Sequence[T], size: int = 500) -> Iterator[Sequence[T]]:
+    """The items in slices that fit a statement's parameters."""
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
+def _prepare_sqlite(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA busy_timeout = 60000")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    reading = connection.get_execution_options().get("swapsync_reading", False)
+    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+
+
+def _first_line(error: OperationalError) -> str:
+    return str(error.orig).strip().splitlines()[0]

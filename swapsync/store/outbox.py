@@ -1,0 +1,185 @@
+"""The outbox: effects that were decided and are to be delivered once (design.md section 5).
+
+``pending`` is to be sent; ``in_doubt`` was, or may have been, and must be looked for before it is sent again;
+``sent`` and ``failed`` are final until a person retries.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import Connection, Row, and_, bindparam, exists, or_, select, update
+
+from swapsync.store.db import chunks, insert_new, table
+from swapsync.store.tables import OutboxRow
+
+outbox = table(OutboxRow)
+OPEN = ("pending", "in_doubt")
+GIVE_UP_AFTER = 10
+
+
+class Kind(StrEnum):
+    CREDIT = "credit"
+    NOTE = "note"
+    STOCK_LEVEL = "stock_level"
+    RESTOCK = "restock"
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """Something to be done outside. ``key`` is its natural key: the same effect is never recorded twice."""
+
+    kind: Kind
+    key: str
+    target: str
+    payload: dict[str, Any]
+    order_id: str = ""
+    return_id: str = ""
+
+
+def enqueue(connection: Connection, site: str, effects: Iterable[Effect], now: datetime) -> int:
+    """Records effects, in the transaction of the decision that asks for them; returns how many were new."""
+    return insert_new(
+        connection,
+        OutboxRow,
+        [
+            {
+                "site": site,
+                "kind": effect.kind,
+                "effect_key": effect.key,
+                "order_id": effect.order_id,
+                "return_id": effect.return_id,
+                "target": effect.target,
+                "payload": effect.payload,
+                "state": "pending",
+                "attempts": 0,
+                "next_attempt_at": now,
+                "last_error": None,
+                "write_id": None,
+                "created_at": now,
+                "sent_at": None,
+            }
+            for effect in effects
+        ],
+    )
+
+
+def due(connection: Connection, site: str, kind: Kind, now: datetime, limit: int) -> list[Row[Any]]:
+    """Effects to deliver now, in the order in which they were decided.
+
+    An order's effect waits while an earlier one of another kind on the same order is still open, or an earlier one of
+    its own kind is not due.
+    """
+    earlier = outbox.alias()
+    blocked = exists().where(
+        earlier.c.site == outbox.c.site,
+        outbox.c.order_id != "",
+        earlier.c.order_id == outbox.c.order_id,
+        earlier.c.id < outbox.c.id,
+        earlier.c.state.in_(OPEN),
+        or_(earlier.c.kind != kind, earlier.c.next_attempt_at > now),
+    )
+    return list(
+        connection.execute(
+            select(outbox)
+            .where(
+                outbox.c.site == site,
+                outbox.c.kind == kind,
+                outbox.c.state.in_(OPEN),
+                outbox.c.next_attempt_at <= now,
+                ~blocked,
+            )
+            .order_by(outbox.c.id)
+            .limit(limit)
+        )
+    )
+
+
+def mark_in_doubt(connection: Connection, ids: Sequence[int], write_id: int | None = None) -> list[int]:
+    """Takes pending effects for sending: from here on they may have been done. Returns those that were still pending.
+
+    The condition on the state lets only one worker have each of them.
+    """
+    taken: list[int] = []
+    for part in chunks(ids):
+        statement = (
+            update(outbox)
+            .where(outbox.c.id.in_(part), outbox.c.state == "pending")
+            .values(state="in_doubt", attempts=outbox.c.attempts + 1, write_id=write_id)
+            .returning(outbox.c.id)
+        )
+        taken += connection.execute(statement).scalars()
+    return taken
+
+
+def mark_sent(connection: Connection, ids: Iterable[int], now: datetime) -> None:
+    """Delivered, with the other side's word for it."""
+    _set(connection, [{"of_id": i} for i in ids], state="sent", sent_at=now, last_error=None)
+
+
+def mark_failed(connection: Connection, failures: Iterable[tuple[int, str]]) -> None:
+    """Refused: never again unchanged. (id, what the other side said)."""
+    _set(
+        connection,
+        [{"of_id": i, "error": error} for i, error in failures],
+        state="failed",
+        last_error=bindparam("error"),
+    )
+
+
+def postpone(
+    connection: Connection, row: Row[Any], error: str, now: datetime, *, until: datetime | None = None, state: str
+) -> bool:
+    """Puts an attempt off: 1, 2, 4 … minutes, an hour at most, or ``until``. Returns False when it gives up instead.
+
+    It gives up after ten attempts over a day or more, so that an outage of some hours costs nothing.
+    """
+    attempts = row.attempts + 1
+    if attempts >= GIVE_UP_AFTER and now - row.created_at > timedelta(days=1):
+        mark_failed(connection, [(row.id, error)])
+        return False
+    wait = timedelta(minutes=min(60, 2 ** min(attempts - 1, 6)))
+    _set(
+        connection,
+        [{"of_id": row.id}],
+        state=state,
+        attempts=attempts,
+        next_attempt_at=until or now + wait,
+        last_error=error,
+    )
+    return True
+
+
+def release(connection: Connection, ids: Iterable[int]) -> None:
+    """Effects that provably were not done are pending again."""
+    _set(connection, [{"of_id": i} for i in ids], state="pending", write_id=None)
+
+
+def retry(connection: Connection, site: str, ids: Sequence[int], now: datetime) -> list[int]:
+    """Has failed or postponed effects tried again now; returns the ids of those that will be.
+
+    What is in doubt stays in doubt: it is looked for first.
+    """
+    retried: list[int] = []
+    for part in chunks(ids):
+        rows = connection.execute(
+            select(outbox.c.id, outbox.c.state).where(
+                outbox.c.site == site, outbox.c.id.in_(part), outbox.c.state != "sent"
+            )
+        ).all()
+        for state, new_state in (("failed", "pending"), ("pending", "pending"), ("in_doubt", "in_doubt")):
+            _set(
+                connection,
+                [{"of_id": row.id} for row in rows if row.state == state],
+                state=new_state,
+                next_attempt_at=now,
+            )
+        retried += [row.id for row in rows]
+    return retried
+
+
+def _set(connection: Connection, parameters: list[dict[str, Any]], **values: Any) -> None:
+    if parameters:
+        connection.execute(update(outbox).where(and_(outbox.c.id == bindparam("of_id"))).values(**values), parameters)

@@ -1,0 +1,573 @@
+"""What both systems said, staged: returns, orders, customers, SKUs, and every version as it came."""
+
+import hashlib
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import orjson
+from sqlalchemy import Connection, and_, bindparam, delete, exists, func, or_, select, update
+
+from swapsync.domain.orders import Customer, Order
+from swapsync.domain.returns import Return, Settlement
+from swapsync.store.db import chunks, insert_new, table, upsert
+from swapsync.store.events import Event, record_events
+from swapsync.store.tables import (
+    CustomerRow,
+    OrderLineRow,
+    OrderRow,
+    RawRecord,
+    ReturnLineRow,
+    ReturnRow,
+    VariantRow,
+    VariantSkuRow,
+)
+
+returns, return_lines = table(ReturnRow), table(ReturnLineRow)
+orders, order_lines = table(OrderRow), table(OrderLineRow)
+customers, variants, variant_skus = table(CustomerRow), table(VariantRow), table(VariantSkuRow)
+
+FINISHED = (Settlement.CREDITED, Settlement.REFUNDED_BY_GATEWAY, Settlement.DENIED, Settlement.SETTLED_OUTSIDE)
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A row as it came from the other side, scrubbed, with the digest of its content."""
+
+    remote_id: str
+    body: str
+    digest: str
+
+
+def received(remote_id: str, row: Any) -> Received:
+    """Canonical text of a row and its digest: equal content has equal digests, whatever the order of its keys."""
+    body = orjson.dumps(row, default=str, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)
+    return Received(remote_id, body.decode(), hashlib.blake2b(body, digest_size=16).hexdigest())
+
+
+def keep_raw(connection: Connection, site: str, stream: str, rows: Iterable[Received], now: datetime) -> None:
+    """Keeps each version of each row once."""
+    insert_new(
+        connection,
+        RawRecord,
+        [
+            {
+                "site": site,
+                "stream": stream,
+                "remote_id": row.remote_id,
+                "digest": row.digest,
+                "fetched_at": now,
+                "body": row.body,
+            }
+            for row in rows
+        ],
+    )
+
+
+def stage_returns(
+    connection: Connection,
+    site: str,
+    batch: Sequence[tuple[Return, Received]],
+    *,
+    effects_from: datetime,
+    now: datetime,
+) -> int:
+    """Stages the newest version of each return; returns how many were new or had changed.
+
+    An older version than the one that stands is kept raw and changes nothing. What ended before ``effects_from`` when
+    it is first seen is settled outside, for good (worker.md section 4, rule 12).
+    """
+    newest: dict[str, tuple[Return, Received]] = {}
+    for ret, raw in batch:
+        if ret.return_id not in newest or newest[ret.return_id][0].updated_at <= ret.updated_at:
+            newest[ret.return_id] = (ret, raw)
+    standing = {
+        row.return_id: row
+        for ids in chunks(list(newest))
+        for row in connection.execute(
+            select(
+                returns.c.return_id,
+                returns.c.digest,
+                returns.c.updated_at,
+                returns.c.order_ref,
+                returns.c.order_name,
+                returns.c.order_id,
+                returns.c.order_checked_at,
+                returns.c.settled_outside,
+            ).where(returns.c.site == site, returns.c.return_id.in_(ids))
+        )
+    }
+    rows, lines, events, stale_orders, replaced = [], [], [], set(), []
+    changed: list[tuple[Return, Received]] = []
+    for ret, raw in newest.values():
+        old = standing.get(ret.return_id)
+        if old is not None and (old.digest == raw.digest or old.updated_at > ret.updated_at):
+            continue
+        changed.append((ret, raw))
+        outside = ret.ended_before(effects_from) if old is None else old.settled_outside
+        order_id, order_checked_at = "", None
+        if old is not None:
+            replaced.append(ret.return_id)
+            if (old.order_ref, old.order_name) == (ret.order_ref, ret.order_name):
+                order_id, order_checked_at = old.order_id, old.order_checked_at
+            elif old.order_id:
+                stale_orders.add(old.order_id)
+        rows.append(_return_row(site, ret, raw.digest, outside, order_id, order_checked_at))
+        lines += _line_rows(site, ret)
+        events.append(
+            Event(
+                "swap",
+                "return_changed" if old else "return_announced",
+                f"{ret.status}, {ret.delivery}, QC {ret.qc}",
+                ret.return_id,
+                ret.updated_at,
+            )
+        )
+    if not rows:
+        return 0
+    keep_raw(connection, site, "swap.returns", (raw for _, raw in changed), now)
+    derived = ("logistics", "inspection", "settlement", "credited_basis", "po_number", "settled_outside")
+    upsert(
+        connection, ReturnRow, rows, update=[name for name in rows[0] if name not in ("site", "return_id", *derived)]
+    )
+    for ids in chunks(replaced):
+        connection.execute(delete(return_lines).where(return_lines.c.site == site, return_lines.c.return_id.in_(ids)))
+    upsert(connection, ReturnLineRow, lines)
+    if stale_orders:
+        mark_dirty(connection, site, returns.c.order_id.in_(stale_orders))
+    note_variants(
+        connection,
+        site,
+        (
+            (line.variant_id, line.sku, ret.submitted_at)
+            for ret, _ in changed
+            for line in ret.lines
+            if line.variant_id and not ret.ended_before(effects_from)
+        ),
+    )
+    record_events(connection, site, events, now)
+    return len(rows)
+
+
+def _return_row(
+    site: str, ret: Return, digest: str, outside: bool, order_id: str, order_checked_at: datetime | None
+) -> dict[str, Any]:
+    return {
+        "site": site,
+        "return_id": ret.return_id,
+        "rma_number": ret.rma_number,
+        "order_ref": ret.order_ref,
+        "order_name": ret.order_name,
+        "customer_email": ret.customer_email,
+        "currency": ret.currency,
+        "status": ret.status,
+        "delivery": ret.delivery,
+        "qc": ret.qc,
+        "submitted_at": ret.submitted_at,
+        "updated_at": ret.updated_at,
+        "closed_at": ret.closed_at,
+        "total": ret.total,
+        "refunded": ret.refunded,
+        "unknown": list(ret.unknown),
+        "digest": digest,
+        "order_id": order_id,
+        "order_checked_at": order_checked_at,
+        "settled_outside": outside,
+        "credited_basis": "",
+        "po_number": "",
+        "logistics": "",
+        "inspection": "none",
+        "settlement": Settlement.SETTLED_OUTSIDE if outside else Settlement.NONE,
+        "dirty": not outside,
+    }
+
+
+def _line_rows(site: str, ret: Return) -> list[dict[str, Any]]:
+    return [
+        {
+            "site": site,
+            "return_id": ret.return_id,
+            "line_id": line.line_id,
+            "position": position,
+            "sku": line.sku,
+            "variant_id": line.variant_id,
+            "line_item_id": line.line_item_id,
+            "quantity": line.quantity,
+            "return_type": line.return_type,
+            "remedy": line.remedy,
+            "reason": line.reason,
+            "order_line_key": "",
+            "matched_by": "",
+            "accepted": 0,
+        }
+        for position, line in enumerate(ret.lines)
+    ]
+
+
+def mark_dirty(connection: Connection, site: str, condition: Any) -> None:
+    """Has the returns that fit a condition decided again in the next reconcile."""
+    connection.execute(update(returns).where(returns.c.site == site, condition).values(dirty=True))
+
+
+# -- orders ----------------------------------------------------------------------------------------------------------
+
+
+def stage_orders(
+    connection: Connection, site: str, batch: Sequence[tuple[Order, datetime, Received]], *, now: datetime
+) -> int:
+    """Stages list rows of orders, without their lines; returns how many were new or had changed."""
+    newest = {order.order_id: (order, at, raw) for order, at, raw in sorted(batch, key=lambda item: item[1])}
+    standing = {
+        row.order_id: row.digest
+        for ids in chunks(list(newest))
+        for row in connection.execute(
+            select(orders.c.order_id, orders.c.digest).where(orders.c.site == site, orders.c.order_id.in_(ids))
+        )
+    }
+    changed = [(o, at, raw) for o, at, raw in newest.values() if standing.get(o.order_id) != raw.digest]
+    keep_raw(connection, site, "sparklayer.orders", (raw for _, _, raw in changed), now)
+    upsert(connection, OrderRow, [_order_head(site, order, at) | {"digest": raw.digest} for order, at, raw in changed])
+    for ids in chunks([order.order_id for order, _, _ in changed if order.order_id in standing]):
+        mark_dirty(
+            connection,
+            site,
+            and_(
+                returns.c.order_id.in_(ids),
+                returns.c.settlement.not_in(FINISHED),
+                returns.c.status.not_in(("cancelled", "expired")),
+            ),
+        )
+    return len(changed)
+
+
+def stage_order_details(
+    connection: Connection, site: str, batch: Sequence[tuple[Order, datetime, Received]], *, now: datetime
+) -> None:
+    """Stages orders with their lines, as of the version that the list last showed (or as found by a look-up)."""
+    keep_raw(connection, site, "sparklayer.order_details", (raw for _, _, raw in batch), now)
+    upsert(
+        connection,
+        OrderRow,
+        [_order_head(site, order, at) | {"digest": raw.digest} for order, at, raw in batch],
+        update=[name for name in _order_head(site, *batch[0][:2]) if name not in ("site", "order_id")] if batch else (),
+    )
+    for slice_ in chunks(batch):
+        ids = [order.order_id for order, _, _ in slice_]
+        connection.execute(
+            update(orders)
+            .where(orders.c.site == site, orders.c.order_id.in_(ids))
+            .values(detail_digest=orders.c.digest)
+        )
+        connection.execute(delete(order_lines).where(order_lines.c.site == site, order_lines.c.order_id.in_(ids)))
+    upsert(connection, OrderLineRow, [row for order, _, _ in batch for row in _order_line_rows(site, order)])
+    note_variants(
+        connection,
+        site,
+        (
+            (line.variant_id, line.sku, order.placed_at or at)
+            for order, at, _ in batch
+            for line in order.lines
+            if line.variant_id
+        ),
+    )
+
+
+def _order_head(site: str, order: Order, updated_at: datetime) -> dict[str, Any]:
+    return {
+        "site": site,
+        "order_id": order.order_id,
+        "platform_id": order.platform_id,
+        "visible": order.visible,
+        "type": order.type,
+        "payment_method": order.payment_method,
+        "po_number": order.po_number,
+        "currency": order.currency,
+        "customer_ids": list(order.customer_ids),
+        "placed_at": order.placed_at,
+        "updated_at": updated_at,
+    }
+
+
+def _order_line_rows(site: str, order: Order) -> list[dict[str, Any]]:
+    return [
+        {
+            "site": site,
+            "order_id": order.order_id,
+            "line_key": line.key,
+            "position": position,
+            "sku": line.sku,
+            "variant_id": line.variant_id,
+            "line_item_id": line.line_item_id,
+            "quantity": line.quantity,
+            "net": line.net,
+            "tax": line.tax,
+        }
+        for position, line in enumerate(order.lines)
+    ]
+
+
+def forget_order(connection: Connection, site: str, order_id: str, *, now: datetime) -> None:
+    """An order that SparkLayer no longer has: its returns are looked up anew."""
+    connection.execute(
+        update(returns)
+        .where(returns.c.site == site, returns.c.order_id == order_id)
+        .values(order_id="", order_checked_at=now, dirty=True)
+    )
+    connection.execute(delete(orders).where(orders.c.site == site, orders.c.order_id == order_id))
+
+
+def link_returns(connection: Connection, site: str) -> int:
+    """Ties returns to staged orders: by platform id; by name only after a look-up by id found nothing.
+
+    Returns how many were tied. A name that two orders carry names neither.
+    """
+    unlinked = and_(returns.c.site == site, returns.c.order_id == "")
+    by_id = connection.execute(
+        select(returns.c.return_id, orders.c.order_id)
+        .join(orders, and_(orders.c.site == returns.c.site, orders.c.platform_id == returns.c.order_ref))
+        .where(unlinked, returns.c.order_ref != "")
+    ).all()
+    by_name = connection.execute(
+        select(returns.c.return_id, func.min(orders.c.order_id).label("order_id"))
+        .join(orders, and_(orders.c.site == returns.c.site, orders.c.visible == returns.c.order_name))
+        .where(
+            unlinked,
+            returns.c.order_name != "",
+            or_(returns.c.order_checked_at.is_not(None), returns.c.order_ref == ""),
+        )
+        .group_by(returns.c.return_id)
+        .having(func.count() == 1)
+    ).all()
+    links = dict(row._tuple() for row in by_name) | dict(row._tuple() for row in by_id)
+    link(connection, site, links)
+    return len(links)
+
+
+def link(connection: Connection, site: str, links: Mapping[str, str]) -> None:
+    """Ties returns to orders: return id -> order id. The whole order is decided again."""
+    if links:
+        connection.execute(
+            update(returns)
+            .where(returns.c.site == site, returns.c.return_id == bindparam("of_return"))
+            .values(order_id=bindparam("to_order"), dirty=True),
+            [{"of_return": return_id, "to_order": order_id} for return_id, order_id in links.items()],
+        )
+
+
+def note_look_up(connection: Connection, site: str, return_ids: Collection[str], now: datetime) -> None:
+    """Returns whose order SparkLayer does not have, as of now."""
+    for ids in chunks(list(return_ids)):
+        connection.execute(
+            update(returns)
+            .where(returns.c.site == site, returns.c.return_id.in_(ids))
+            .values(order_checked_at=now, dirty=True)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Unlinked:
+    """A live return whose order is not known here."""
+
+    return_id: str
+    order_ref: str
+    order_name: str
+
+
+def unlinked_returns(connection: Connection, site: str, *, recheck: int) -> list[Unlinked]:
+    """Live returns to be looked up at SparkLayer: all that never were, and the ``recheck`` longest unchecked others."""
+    wanted = select(returns.c.return_id, returns.c.order_ref, returns.c.order_name).where(
+        returns.c.site == site,
+        returns.c.order_id == "",
+        ~returns.c.settled_outside,
+        returns.c.status.not_in(("cancelled", "expired")),
+    )
+    new = connection.execute(wanted.where(returns.c.order_checked_at.is_(None))).all()
+    known = connection.execute(
+        wanted.where(returns.c.order_checked_at.is_not(None)).order_by(returns.c.order_checked_at).limit(recheck)
+    ).all()
+    return [Unlinked(*row) for row in (*new, *known)]
+
+
+def orders_to_read(connection: Connection, site: str) -> list[tuple[str, str]]:
+    """(order id, platform id) of orders whose lines a return waits for: never read, or changed since."""
+    waiting = exists().where(
+        returns.c.site == orders.c.site,
+        returns.c.order_id == orders.c.order_id,
+        returns.c.dirty,
+        ~returns.c.settled_outside,
+    )
+    rows = connection.execute(
+        select(orders.c.order_id, orders.c.platform_id)
+        .where(orders.c.site == site, orders.c.detail_digest != orders.c.digest, waiting)
+        .order_by(orders.c.order_id)
+    )
+    return [(row.order_id, row.platform_id) for row in rows]
+
+
+# -- customers -------------------------------------------------------------------------------------------------------
+
+
+def customers_to_read(connection: Connection, site: str) -> list[str]:
+    """Look-ups (``id:…``, ``email:…``) that undecided returns need and that were never made."""
+    rows = connection.execute(
+        select(returns.c.customer_email, orders.c.customer_ids)
+        .join(orders, and_(orders.c.site == returns.c.site, orders.c.order_id == returns.c.order_id))
+        .where(returns.c.site == site, returns.c.dirty, ~returns.c.settled_outside, returns.c.customer_email != "")
+        .distinct()
+    ).all()
+    ids = {f"id:{customer_id}" for row in rows for customer_id in row.customer_ids}
+    known = read_customers(connection, site, ids)
+    wanted = dict.fromkeys(lookup for lookup in sorted(ids) if lookup not in known)
+    strangers = {
+        f"email:{row.customer_email.casefold()}"
+        for row in rows
+        if any(f"id:{i}" in known for i in row.customer_ids)
+        and all(
+            (customer := known.get(f"id:{i}")) is None or customer.email.casefold() != row.customer_email.casefold()
+            for i in row.customer_ids
+        )
+    }
+    met = read_customers(connection, site, strangers)
+    return [*wanted, *(lookup for lookup in sorted(strangers) if lookup not in met)]
+
+
+def read_customers(connection: Connection, site: str, lookups: Collection[str]) -> dict[str, Customer]:
+    """Answers to look-ups made so far; a customer with a blank id means that there is none."""
+    return {
+        row.lookup: Customer(row.customer_id, row.email, row.parent_id)
+        for part in chunks(sorted(lookups))
+        for row in connection.execute(select(customers).where(customers.c.site == site, customers.c.lookup.in_(part)))
+    }
+
+
+def stage_customers(connection: Connection, site: str, found: Mapping[str, Customer | None], now: datetime) -> None:
+    """Notes the answers to look-ups; None: SparkLayer has nobody by it."""
+    nobody = Customer("", "")
+    upsert(
+        connection,
+        CustomerRow,
+        [
+            {
+                "site": site,
+                "lookup": lookup,
+                "customer_id": (customer or nobody).customer_id,
+                "email": (customer or nobody).email,
+                "parent_id": (customer or nobody).parent_id,
+                "checked_at": now,
+            }
+            for lookup, customer in found.items()
+        ],
+    )
+
+
+# -- SKUs ------------------------------------------------------------------------------------------------------------
+
+
+def note_variants(connection: Connection, site: str, seen: Iterable[tuple[str, str, datetime]]) -> None:
+    """Widens the SKU history: (variant id, SKU, moment at which the one was seen with the other)."""
+    spans: dict[tuple[str, str], tuple[datetime, datetime]] = {}
+    watched = set()
+    for variant_id, sku, at in seen:
+        watched.add(variant_id)
+        if sku:
+            first, last = spans.get((variant_id, sku), (at, at))
+            spans[variant_id, sku] = (min(first, at), max(last, at))
+    for ids in chunks(sorted({variant_id for variant_id, _ in spans})):
+        for row in connection.execute(
+            select(variant_skus).where(variant_skus.c.site == site, variant_skus.c.variant_id.in_(ids))
+        ):
+            if span := spans.get((row.variant_id, row.sku)):
+                if row.first_seen <= span[0] and row.last_seen >= span[1]:
+                    del spans[row.variant_id, row.sku]
+                else:
+                    spans[row.variant_id, row.sku] = (min(row.first_seen, span[0]), max(row.last_seen, span[1]))
+    insert_new(connection, VariantRow, [{"site": site, "variant_id": v, "checked_at": None} for v in sorted(watched)])
+    upsert(
+        connection,
+        VariantSkuRow,
+        [
+            {"site": site, "variant_id": variant_id, "sku": sku, "first_seen": first, "last_seen": last}
+            for (variant_id, sku), (first, last) in spans.items()
+        ],
+    )
+
+
+def variants_to_check(
+    connection: Connection, site: str, *, before: datetime, limit: int, unmatched_before: datetime
+) -> list[str]:
+    """Variants of open returns and of their orders whose SKU is to be asked for: never asked or asked before
+    ``before``, or, where a line matched nothing, before ``unmatched_before``; longest unasked first, ``limit`` at most.
+    """
+    open_return = and_(
+        returns.c.site == site,
+        ~returns.c.settled_outside,
+        returns.c.settlement.not_in(FINISHED),
+        returns.c.status.not_in(("cancelled", "expired")),
+    )
+    by_returns = (
+        select(return_lines.c.variant_id)
+        .join(returns, and_(returns.c.site == return_lines.c.site, returns.c.return_id == return_lines.c.return_id))
+        .where(open_return)
+    )
+    by_orders = (
+        select(order_lines.c.variant_id)
+        .join(returns, and_(returns.c.site == order_lines.c.site, returns.c.order_id == order_lines.c.order_id))
+        .where(open_return)
+    )
+    unmatched = by_orders.where(
+        exists().where(
+            return_lines.c.site == returns.c.site,
+            return_lines.c.return_id == returns.c.return_id,
+            return_lines.c.order_line_key == "",
+        )
+    )
+    in_use = or_(variants.c.variant_id.in_(by_returns), variants.c.variant_id.in_(by_orders))
+    due = or_(
+        and_(or_(variants.c.checked_at.is_(None), variants.c.checked_at < before), in_use),
+        and_(variants.c.checked_at < unmatched_before, variants.c.variant_id.in_(unmatched)),
+    )
+    return list(
+        connection.execute(
+            select(variants.c.variant_id)
+            .where(variants.c.site == site, due)
+            .order_by(variants.c.checked_at.is_not(None), variants.c.checked_at, variants.c.variant_id)
+            .limit(limit)
+        ).scalars()
+    )
+
+
+def stage_variants(connection: Connection, site: str, skus: Mapping[str, str], now: datetime) -> int:
+    """Notes the SKU that each variant has now (blank: SparkLayer doesn't say); returns how many were renamed.
+
+    Returns whose lines name a renamed variant, or whose order does, are decided again.
+    """
+    before: dict[str, str] = {}
+    for ids in chunks(sorted(skus)):
+        for row in connection.execute(
+            select(variant_skus.c.variant_id, variant_skus.c.sku)
+            .where(variant_skus.c.site == site, variant_skus.c.variant_id.in_(ids))
+            .order_by(variant_skus.c.last_seen)
+        ):
+            before[row.variant_id] = row.sku
+    renamed = [variant for variant, sku in skus.items() if sku and before.get(variant, sku) != sku]
+    note_variants(connection, site, ((variant, sku, now) for variant, sku in skus.items()))
+    upsert(
+        connection,
+        VariantRow,
+        [{"site": site, "variant_id": variant_id, "checked_at": now} for variant_id in skus],
+    )
+    for ids in chunks(renamed):
+        of_lines = select(return_lines.c.return_id).where(
+            return_lines.c.site == site, return_lines.c.variant_id.in_(ids)
+        )
+        of_orders = select(order_lines.c.order_id).where(order_lines.c.site == site, order_lines.c.variant_id.in_(ids))
+        mark_dirty(
+            connection,
+            site,
+            and_(
+                ~returns.c.settled_outside,
+                or_(returns.c.return_id.in_(of_lines), returns.c.order_id.in_(of_orders)),
+            ),
+        )
+    return len(renamed)

@@ -1,0 +1,442 @@
+"""The tables. Every row carries its site; money is whole minor units beside a currency; every moment is UTC.
+
+Modelled with SQLModel, written in bulk with Core (see ``store.db.upsert``).
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import JSON, BigInteger, Column, DateTime, Dialect, Index, Text, UniqueConstraint, text
+from sqlalchemy.types import TypeDecorator
+from sqlmodel import Field, SQLModel
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware moment in UTC on both databases. A naive one is refused, never guessed at."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"{value} has no time zone")
+        value = value.astimezone(UTC)
+        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def _key(**options: Any) -> Any:
+    return Field(sa_type=Text, primary_key=True, **options)
+
+
+def _text(default: str | None = "", **options: Any) -> Any:
+    return Field(default, sa_type=Text, **options)
+
+
+def _moment(default: datetime | None = None, **options: Any) -> Any:
+    return Field(default, sa_type=UtcDateTime, **options)
+
+
+def _minor(default: int | None = 0, **options: Any) -> Any:
+    return Field(default, sa_type=BigInteger, **options)
+
+
+def _id() -> Any:
+    return Field(None, primary_key=True)
+
+
+class Site(SQLModel, table=True):
+    """One merchant. ``effects_from`` is the cut-over, fixed at the first run; credit notes are numbered here."""
+
+    __tablename__ = "site"
+    slug: str = _key()
+    effects_from: datetime | None = _moment()
+    first_run_at: datetime | None = _moment()
+    last_credit_number: int = 0
+
+
+class Watermark(SQLModel, table=True):
+    """How far an incremental poll has read."""
+
+    __tablename__ = "watermark"
+    site: str = _key()
+    stream: str = _key()
+    position: datetime = _moment(nullable=False)
+
+
+class Run(SQLModel, table=True):
+    """One execution of a job. ``status`` says whether it ran, not what the other side thought of it."""
+
+    __tablename__ = "run"
+    __table_args__ = (Index("ix_run_latest", "site", "job", "id"),)
+    id: int | None = _id()
+    site: str = _text()
+    job: str = _text()
+    started_at: datetime = _moment(nullable=False)
+    finished_at: datetime | None = _moment()
+    status: str = _text("running")
+    read: int = 0
+    changed: int = 0
+    sent: int = 0
+    failed: int = 0
+    error: str | None = _text(None, nullable=True)
+
+
+class RawRecord(SQLModel, table=True):
+    """A received row as it came, scrubbed of what must not be stored, once for each version."""
+
+    __tablename__ = "raw_record"
+    site: str = _key()
+    stream: str = _key()
+    remote_id: str = _key()
+    digest: str = _key()
+    fetched_at: datetime = _moment(nullable=False)
+    body: str = _text()
+
+
+class ReturnRow(SQLModel, table=True):
+    """A return as Swap tells it, and what was derived from it.
+
+    ``order_id`` is blank until the order is found; ``order_checked_at`` is the last look-up at SparkLayer.
+    ``dirty`` marks returns whose facts changed since they were last decided.
+    """
+
+    __tablename__ = "return_authorisation"
+    __table_args__ = (
+        Index("ix_return_dirty", "site", "return_id", sqlite_where=text("dirty"), postgresql_where=text("dirty")),
+        Index("ix_return_order", "site", "order_id"),
+        Index("ix_return_rma", "site", "rma_number"),
+    )
+    site: str = _key()
+    return_id: str = _key()
+    rma_number: str = _text()
+    order_ref: str = _text()
+    order_name: str = _text()
+    customer_email: str = _text()
+    currency: str = _text()
+    status: str = _text()
+    delivery: str = _text()
+    qc: str = _text()
+    submitted_at: datetime = _moment(nullable=False)
+    updated_at: datetime = _moment(nullable=False)
+    closed_at: datetime | None = _moment()
+    total: int | None = _minor(None, nullable=True)
+    refunded: int = _minor()
+    unknown: list[str] = Field(default_factory=list, sa_column=Column(JSON, nullable=False))
+    digest: str = _text()
+    order_id: str = _text()
+    order_checked_at: datetime | None = _moment()
+    settled_outside: bool = False
+    credited_basis: str = _text()
+    po_number: str = _text()
+    logistics: str = _text()
+    inspection: str = _text()
+    settlement: str = _text()
+    dirty: bool = True
+
+
+class ReturnLineRow(SQLModel, table=True):
+    """A line of a return, the order line it was matched to, and the SKU under which its stock is kept."""
+
+    __tablename__ = "return_line"
+    site: str = _key()
+    return_id: str = _key()
+    line_id: str = _key()
+    position: int = 0
+    sku: str = _text()
+    variant_id: str = _text()
+    line_item_id: str = _text()
+    quantity: int = 0
+    return_type: str = _text()
+    remedy: str = _text()
+    reason: str = _text()
+    order_line_key: str = _text()
+    matched_by: str = _text()
+    accepted: int = 0
+
+
+class OrderRow(SQLModel, table=True):
+    """A SparkLayer purchase. ``digest`` is its list row's version, ``detail_digest`` the version its lines are of."""
+
+    __tablename__ = "sales_order"
+    __table_args__ = (Index("ix_order_platform", "site", "platform_id"), Index("ix_order_visible", "site", "visible"))
+    site: str = _key()
+    order_id: str = _key()
+    platform_id: str = _text()
+    visible: str = _text()
+    type: str = _text()
+    payment_method: str = _text()
+    po_number: str = _text()
+    currency: str = _text()
+    customer_ids: list[str] = Field(default_factory=list, sa_column=Column(JSON, nullable=False))
+    placed_at: datetime | None = _moment()
+    updated_at: datetime = _moment(nullable=False)
+    digest: str = _text()
+    detail_digest: str = _text()
+
+
+class OrderLineRow(SQLModel, table=True):
+    """A line of an order; ``net`` and ``tax`` are the whole line's, in minor units of the order's currency."""
+
+    __tablename__ = "order_line"
+    site: str = _key()
+    order_id: str = _key()
+    line_key: str = _key()
+    position: int = 0
+    sku: str = _text()
+    variant_id: str = _text()
+    line_item_id: str = _text()
+    quantity: int = 0
+    net: int = _minor()
+    tax: int = _minor()
+
+
+class CustomerRow(SQLModel, table=True):
+    """The answer to one look-up of a customer: ``id:…`` or ``email:…``; a blank ``customer_id`` means nobody."""
+
+    __tablename__ = "customer"
+    site: str = _key()
+    lookup: str = _key()
+    customer_id: str = _text()
+    email: str = _text()
+    parent_id: str = _text()
+    checked_at: datetime = _moment(nullable=False)
+
+
+class VariantRow(SQLModel, table=True):
+    """A variant that returns or recent orders name, and when its SKU was last asked for."""
+
+    __tablename__ = "variant"
+    site: str = _key()
+    variant_id: str = _key()
+    checked_at: datetime | None = _moment()
+
+
+class VariantSkuRow(SQLModel, table=True):
+    """A SKU that a variant has or had, and the first and last moment at which it was seen with it."""
+
+    __tablename__ = "variant_sku"
+    __table_args__ = (Index("ix_variant_sku", "site", "sku"),)
+    site: str = _key()
+    variant_id: str = _key()
+    sku: str = _key()
+    first_seen: datetime = _moment(nullable=False)
+    last_seen: datetime = _moment(nullable=False)
+
+
+class FindingRow(SQLModel, table=True):
+    """The warehouse's finding for some units of a returned line; ``finding_key`` makes it count once."""
+
+    __tablename__ = "finding"
+    __table_args__ = (
+        UniqueConstraint("site", "finding_key"),
+        Index("ix_finding_return", "site", "return_id"),
+    )
+    id: int | None = _id()
+    site: str = _text()
+    finding_key: str = _text()
+    return_id: str = _text()
+    line_id: str = _text()
+    condition: str = _text()
+    quantity: int = 0
+    found_at: datetime = _moment(nullable=False)
+    actor: str = _text()
+
+
+class CreditNoteRow(SQLModel, table=True):
+    """Our numbered document. ``n`` counts the credits of its return from 1; amounts are positive minor units."""
+
+    __tablename__ = "credit_note"
+    __table_args__ = (UniqueConstraint("site", "platform_id"), Index("ix_credit_note_return", "site", "return_id"))
+    site: str = _key()
+    number: str = _key()
+    platform_id: str = _text()
+    return_id: str = _text()
+    n: int = 1
+    order_id: str = _text()
+    customer: str = _text()
+    po_number: str = _text()
+    currency: str = _text()
+    net: int = _minor()
+    tax: int = _minor()
+    issued_at: datetime = _moment(nullable=False)
+    state: str = _text("pending")
+
+
+class CreditNoteLineRow(SQLModel, table=True):
+    """A line of a credit note."""
+
+    __tablename__ = "credit_note_line"
+    site: str = _key()
+    number: str = _key()
+    line_id: str = _key()
+    order_line_key: str = _text()
+    sku: str = _text()
+    quantity: int = 0
+    net: int = _minor()
+    tax: int = _minor()
+
+
+class MovementRow(SQLModel, table=True):
+    """Units that went from one location to another; the sum over them is the stock ledger."""
+
+    __tablename__ = "movement"
+    __table_args__ = (
+        UniqueConstraint("site", "return_id", "line_id", "step", "n"),
+        Index("ix_movement_sku", "site", "sku"),
+    )
+    id: int | None = _id()
+    site: str = _text()
+    return_id: str = _text()
+    line_id: str = _text()
+    step: str = _text()
+    n: int = 1
+    sku: str = _text()
+    from_location: str = _text()
+    to_location: str = _text()
+    quantity: int = 0
+    moved_at: datetime = _moment(nullable=False)
+
+
+class OutboxRow(SQLModel, table=True):
+    """An effect that was decided and is to be delivered once. ``effect_key`` is its natural key.
+
+    ``order_id`` is blank for stock. ``write_id`` ties restocks to the stock write that carries them.
+    """
+
+    __tablename__ = "outbox"
+    __table_args__ = (
+        UniqueConstraint("site", "effect_key"),
+        Index(
+            "ix_outbox_open",
+            "site",
+            "order_id",
+            "id",
+            sqlite_where=text("state IN ('pending', 'in_doubt')"),
+            postgresql_where=text("state IN ('pending', 'in_doubt')"),
+        ),
+        Index("ix_outbox_return", "site", "return_id"),
+    )
+    id: int | None = _id()
+    site: str = _text()
+    kind: str = _text()
+    effect_key: str = _text()
+    order_id: str = _text()
+    return_id: str = _text()
+    target: str = _text()
+    payload: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
+    state: str = _text("pending")
+    attempts: int = 0
+    next_attempt_at: datetime | None = _moment()
+    last_error: str | None = _text(None, nullable=True)
+    write_id: int | None = Field(None, nullable=True)
+    created_at: datetime = _moment(nullable=False)
+    sent_at: datetime | None = _moment()
+
+
+class StockWriteRow(SQLModel, table=True):
+    """One read-add-write of a SKU's sellable level, recorded before it is sent: ``base`` was read, ``target`` set."""
+
+    __tablename__ = "stock_write"
+    id: int | None = _id()
+    site: str = _text()
+    sku: str = _text()
+    base: int = 0
+    target: int = 0
+    state: str = _text("sent")
+    written_at: datetime = _moment(nullable=False)
+
+
+class ExceptionRow(SQLModel, table=True):
+    """Something a person must see; opening the same one twice is one exception with a count."""
+
+    __tablename__ = "exception"
+    __table_args__ = (
+        Index(
+            "ux_exception_open",
+            "site",
+            "code",
+            "return_id",
+            "subject",
+            unique=True,
+            sqlite_where=text("status = 'open'"),
+            postgresql_where=text("status = 'open'"),
+        ),
+        Index("ix_exception_return", "site", "return_id"),
+    )
+    id: int | None = _id()
+    site: str = _text()
+    code: str = _text()
+    subject: str = _text()
+    return_id: str = _text()
+    rma_number: str = _text()
+    order_name: str = _text()
+    sku: str = _text()
+    owner: str = _text()
+    severity: str = _text()
+    status: str = _text("open")
+    detail: str = _text()
+    count: int = 1
+    opened_at: datetime = _moment(nullable=False)
+    due_at: datetime = _moment(nullable=False)
+    resolved_at: datetime | None = _moment()
+    resolution: str | None = _text(None, nullable=True)
+
+
+class RulingRow(SQLModel, table=True):
+    """What a person decided about an exception; it holds while the exception says what ``about`` says."""
+
+    __tablename__ = "ruling"
+    __table_args__ = (Index("ix_ruling_return", "site", "return_id"),)
+    id: int | None = _id()
+    site: str = _text()
+    code: str = _text()
+    return_id: str = _text()
+    subject: str = _text()
+    action: str = _text()
+    value: str = _text()
+    about: str = _text()
+    actor: str = _text()
+    note: str = _text()
+    ruled_at: datetime = _moment(nullable=False)
+
+
+class EventRow(SQLModel, table=True):
+    """An entry in the audit trail."""
+
+    __tablename__ = "event"
+    __table_args__ = (Index("ix_event_return", "site", "return_id"),)
+    id: int | None = _id()
+    site: str = _text()
+    at: datetime = _moment(nullable=False)
+    source: str = _text()
+    kind: str = _text()
+    return_id: str = _text()
+    detail: str = _text()
+
+
+class LeaseRow(SQLModel, table=True):
+    """Who is doing a job of a site right now; free when ``expires_at`` is past."""
+
+    __tablename__ = "lease"
+    site: str = _key()
+    name: str = _key()
+    holder: str = _text()
+    expires_at: datetime = _moment(nullable=False)
+
+
+class BackfillWindowRow(SQLModel, table=True):
+    """A window of history that a backfill has read to its end."""
+
+    __tablename__ = "backfill_window"
+    site: str = _key()
+    stream: str = _key()
+    since: datetime = Field(sa_type=UtcDateTime, primary_key=True)
+    until: datetime = Field(sa_type=UtcDateTime, primary_key=True)
+    finished_at: datetime = _moment(nullable=False)
