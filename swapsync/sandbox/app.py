@@ -56,8 +56,6 @@ class _Wire:
         request = await _read(scope, receive, look_alike.side)
         fault = world.faults.take(look_alike.side, request.method, request.path)
         kind = fault.kind if fault else None
-        if fault and kind == "slow":
-            await asyncio.sleep(fault.seconds)
         if kind == "token_expired":
             world.sparklayer.revoke_tokens()
 
@@ -76,6 +74,8 @@ class _Wire:
         lost = kind in ("lost_reply_before", "lost_reply_after")
         spoilt = kind not in (None, "slow", "token_expired")
         _record(world, look_alike.side, request, answer, lost=lost, spoilt=spoilt, forbidden=forbidden)
+        if fault and kind == "slow":
+            await asyncio.sleep(fault.seconds)
         if lost:
             await _close(scope, receive)
         elif kind == "truncated":

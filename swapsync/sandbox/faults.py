@@ -28,7 +28,7 @@ class Fault:
     - `html`: a proxy's HTML page under status 200. No effect.
     - `truncated`: the JSON is cut in half; its Content-Length is that of the half. The effect happened.
     - `cut_off`: the whole length is announced, half is sent, the connection is closed. The effect happened.
-    - `slow`: the answer comes `seconds` late, and is otherwise as usual.
+    - `slow`: the effect happens at once, the answer comes `seconds` late and is otherwise as usual.
     - `token_expired`: SparkLayer forgets every token it gave out, then answers as usual (so 401). Token requests
       themselves are never hit.
     """

@@ -176,6 +176,12 @@ class SwapWorld:
         with self._lock:
             return {key: copy.deepcopy(stored.row) for key, stored in self._returns.items()}
 
+    @property
+    def malformed(self) -> list[str]:
+        """The keys in `returns` of the rows flagged malformed."""
+        with self._lock:
+            return [key for key, stored in self._returns.items() if stored.malformed]
+
     def get_return(self, return_id: str) -> Row:
         """A copy of one row. KeyError if there is none."""
         with self._lock:
