@@ -185,7 +185,7 @@ def _steering(world: Callable[[], World]) -> list[Route]:
 
     async def exchanges(request: StarletteRequest) -> Response:
         since = request.query_params.get("since", "0")
-        if not since.isdigit():
+        if not (since.isascii() and since.isdigit()):
             return Response("since must be the number of an exchange", 400, media_type="text/plain")
         hidden = ("headers", "response_body", "response_type")
         rows = [
@@ -195,24 +195,10 @@ def _steering(world: Callable[[], World]) -> list[Route]:
         return Response(to_json(rows), media_type="application/json")
 
     async def put_rows(request: StarletteRequest) -> Response:
-        rows = orjson.loads(await request.body())
-        side = world().sparklayer
-        for put, name in (
-            (world().swap.put_return, "returns"),
-            (side.put_purchase, "purchases"),
-            (side.put_customer, "customers"),
-            (side.put_variant, "variants"),
-        ):
-            for row in rows.get(name, []):
-                put(row)
-        for level in rows.get("levels", []):
-            side.set_level(
-                level["sku"],
-                level["stock_location_external_id"],
-                level["stock_level"],
-                level.get("min_stock_level"),
-                level.get("restock_date"),
-            )
+        try:
+            _put_rows(world(), orjson.loads(await request.body()))
+        except (KeyError, ValueError) as error:
+            return Response(f"{type(error).__name__}: {error}", 400, media_type="text/plain")
         return Response(status_code=204)
 
     return [
@@ -221,3 +207,23 @@ def _steering(world: Callable[[], World]) -> list[Route]:
         Route("/exchanges", exchanges, methods=["GET"]),
         Route("/world", put_rows, methods=["POST"]),
     ]
+
+
+def _put_rows(world: World, rows: dict[str, list[dict[str, Any]]]) -> None:
+    side = world.sparklayer
+    for put, name in (
+        (world.swap.put_return, "returns"),
+        (side.put_purchase, "purchases"),
+        (side.put_customer, "customers"),
+        (side.put_variant, "variants"),
+    ):
+        for row in rows.get(name, []):
+            put(row)
+    for level in rows.get("levels", []):
+        side.set_level(
+            level["sku"],
+            level["stock_location_external_id"],
+            level["stock_level"],
+            level.get("min_stock_level"),
+            level.get("restock_date"),
+        )

@@ -281,6 +281,12 @@ def test_another_process_can_put_rows_and_read_exchanges(sandbox, world, list_re
     assert (exchange["number"], exchange["query"]["page"], exchange["status"]) == (1, "2", 200)
 
 
+def test_rows_that_can_not_be_put_are_refused_with_the_reason(sandbox):
+    levels = {"levels": [{"sku": "TEE-M", "stock_location_external_id": "attic", "stock_level": 7}]}
+    answer = requests.post(f"{sandbox.url}/sandbox/world", json=levels, timeout=10)
+    assert (answer.status_code, answer.text) == (400, "KeyError: 'attic'")
+
+
 def test_the_environment_points_a_worker_at_the_sandbox(sandbox):
     environment = sandbox.environment()
     assert environment["SWAPSYNC_SWAP_BASE_URL"] == f"{sandbox.url}/swap"
