@@ -98,6 +98,12 @@ def _slug(value: str) -> str:
     return value
 
 
+def _whole(value: object) -> object:
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise ValueError(f"must be a whole number, not {_quoted(value)}")
+    return value
+
+
 def _no_bool(value: object) -> object:
     if isinstance(value, bool):
         raise ValueError("must be a number, not true or false")
@@ -244,12 +250,12 @@ def _did_you_mean(name: str, known: tuple[str, ...], *, prefix: str = "") -> str
 Slug = Annotated[str, AfterValidator(_slug)]
 Text = Annotated[str, AfterValidator(_text)]
 Token = Annotated[str, AfterValidator(_token)]
-SecretToken = Annotated[SecretStr, BeforeValidator(_secret_token)]
+SecretToken = Annotated[Secret, BeforeValidator(_secret_token)]
 BaseUrl = Annotated[str, AfterValidator(_base_url)]
-DatabaseUrl = Annotated[SecretStr, BeforeValidator(_database_url)]
+DatabaseUrl = Annotated[Secret, BeforeValidator(_database_url)]
 Timezone = Annotated[str, AfterValidator(_timezone)]
 Moment = Annotated[datetime, BeforeValidator(_moment)]
-Whole = Annotated[int, BeforeValidator(_no_bool)]
+Whole = Annotated[int, BeforeValidator(_whole)]
 Seconds = Annotated[float, BeforeValidator(_no_bool), Field(allow_inf_nan=False)]
 PaymentRoutes = Annotated[dict[str, PaymentRoute], BeforeValidator(_payment_routes)]
 Schedule = Annotated[dict[str, int | str], BeforeValidator(_schedule)]
@@ -597,7 +603,10 @@ def load_settings(
     described = environment.value(f"{_PREFIX}SITE")
     slugs = [*file.sites]
     target = described or DEFAULT_SITE
-    connects = any(environment.read(doc) for doc in _SITE_SETTINGS if doc.scope == "connection")
+    pointed = file.secret_variables()
+    connects = any(
+        environment.read(doc) for doc in _SITE_SETTINGS if doc.scope == "connection" and doc.variable not in pointed
+    )
     if target not in slugs and (described or connects or not slugs):
         slugs.append(target)
     if site is not None and site not in slugs:
@@ -643,7 +652,8 @@ as not set.
   the TOML: there, `…_env` names the environment variable that holds it.
 - The TOML has `[defaults]` and one `[sites.<slug>]` for each site; the keys are the same in both.
 - With `SWAPSYNC_SITE`, the variables of a site describe that site alone. Without it they describe the site
-  `{DEFAULT_SITE}`; where the TOML describes sites, all but URLs, ids and credentials hold for every one of them.
+  `{DEFAULT_SITE}`. Where the TOML describes sites, URLs, ids and credentials still describe `{DEFAULT_SITE}`, beside
+  them or merged over `[sites.{DEFAULT_SITE}]`; every other variable then holds for all sites and beats the TOML.
 - An unknown key in the TOML is an error, an unknown `{_PREFIX}…` variable a warning.
 
 | variable | key in the TOML | default | meaning |
@@ -664,21 +674,21 @@ def _config(environment: _Environment, cwd: Path, chosen: Path | None) -> _Confi
     variable = environment.value(f"{_PREFIX}CONFIG")
     path = chosen or (Path(variable) if variable else DEFAULT_CONFIG)
     label = path.as_posix()
+    source = f"{_PREFIX}CONFIG: the file {label}" if variable and not chosen else f"the configuration file {label}"
     try:
         text = (cwd / path).read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         if path is DEFAULT_CONFIG:
             return _Config(label, {}, {})
-        source = "the configuration file" if chosen else f"{_PREFIX}CONFIG: the file"
-        raise SettingsError(f"{source} {label} does not exist") from None
+        raise SettingsError(f"{source} does not exist") from None
     except OSError as error:
-        raise SettingsError(f"{label} can't be read: {error.strerror}") from None
+        raise SettingsError(f"{source} can't be read: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise SettingsError(f"{label} is not UTF-8 text") from None
+        raise SettingsError(f"{source} is not UTF-8 text") from None
     try:
         document = tomllib.loads(text, parse_float=Decimal)
     except (ValueError, ArithmeticError) as error:
-        raise SettingsError(f"{label} is not valid TOML: {error}") from None
+        raise SettingsError(f"{source} is not valid TOML: {error}") from None
 
     for key in document:
         if key not in ("defaults", "sites"):
@@ -807,8 +817,7 @@ def _problem(kind: str, message: str) -> str:
         "bool_parsing": "must be true or false",
         "bool_type": "must be true or false",
         "int_parsing": "must be a whole number",
-        "int_from_float": "must be a whole number",
-        "int_type": "must be a whole number",
+        "int_parsing_size": "must be a whole number of sensible size",
         "float_parsing": "must be a number",
         "float_type": "must be a number",
         "decimal_parsing": "must be a number",

@@ -248,6 +248,12 @@ def test_connection_variables_merge_over_a_section_called_default(load: Load) ->
     assert (settings.site("default").swap_store_id, settings.site("default").history_days) == ("store-1", 9)
 
 
+def test_a_connection_variable_that_the_toml_points_to_describes_no_further_site(load: Load) -> None:
+    toml = ACME.replace("ACME_SWAP_KEY", "SWAPSYNC_SWAP_API_KEY")
+    settings = load(toml=toml, credentials={**ACME_SECRETS, "SWAPSYNC_SWAP_API_KEY": "shared"})
+    assert [(s.slug, s.swap_api_key.get_secret_value()) for s in settings.sites] == [("acme", "shared")]
+
+
 def test_policy_variables_beat_the_toml_for_every_site(load: Load) -> None:
     policies = {
         "SWAPSYNC_SETTLE_ON": "inspected",
@@ -471,7 +477,9 @@ def test_a_malformed_key_of_the_toml_is_named_with_its_section_and_file(load_acm
     ("line", "problem"),
     [
         ("history_days = 1.5", "history_days in config/swapsync.toml must be a whole number, not '1.5'"),
-        ("history_days = true", "history_days in config/swapsync.toml must be a number, not true or false"),
+        ("history_days = true", "history_days in config/swapsync.toml must be a whole number, not True"),
+        ("history_days = 1e999999999999999", "history_days in config/swapsync.toml must be a whole number, not '1E+9"),
+        ("http_timeout_seconds = true", "http_timeout_seconds in config/swapsync.toml must be a number, not true or"),
         ("http_timeout_seconds = inf", "http_timeout_seconds in config/swapsync.toml must be a finite number"),
         ("amount_tolerance = -1", "amount_tolerance in config/swapsync.toml must be greater than or equal to 0"),
         ("amount_tolerance = inf", "amount_tolerance in config/swapsync.toml must be a finite number"),
@@ -733,10 +741,12 @@ def test_a_named_configuration_file_must_exist(load: Load) -> None:
 
 
 def test_a_broken_configuration_file_is_named_with_the_place(load: Load, tmp_path: Path) -> None:
-    assert refusal(load, toml="[defaults\n").startswith("config/swapsync.toml is not valid TOML: ")
+    assert refusal(load, toml="[defaults\n").startswith(
+        "the configuration file config/swapsync.toml is not valid TOML: "
+    )
     assert "line 2" in refusal(load, toml="[defaults]\nhistory_days = = 1\n")
     (tmp_path / "config/swapsync.toml").write_bytes(b"\xff")
-    assert refusal(load) == "config/swapsync.toml is not UTF-8 text"
+    assert refusal(load) == "the configuration file config/swapsync.toml is not UTF-8 text"
 
 
 @pytest.mark.parametrize(
