@@ -30,7 +30,8 @@ def match_line(
 ) -> LineMatch:
     """The one order line that a returned line names. What fits two order lines fits none.
 
-    ``aliases``: SKU in Swap -> SKU on orders, as taught by a person.
+    ``aliases``: SKU in Swap -> SKU on orders, as taught by a person. Whether SparkLayer's ``platform`` identifier of an
+    order line is the line item's or the variant's is not published, so a variant id may fit either.
     """
     variants = history.variants_of(line.sku) if line.sku else frozenset()
     if line.variant_id:
@@ -38,7 +39,7 @@ def match_line(
     once_known_as = {sku for variant in variants for sku in history.skus_of(variant)}
     attempts: tuple[tuple[MatchedBy, Callable[[OrderLine], bool]], ...] = (
         (MatchedBy.LINE_ITEM, lambda o: bool(line.line_item_id) and o.line_item_id == line.line_item_id),
-        (MatchedBy.VARIANT, lambda o: bool(line.variant_id) and o.variant_id == line.variant_id),
+        (MatchedBy.VARIANT, lambda o: bool(line.variant_id) and line.variant_id in (o.variant_id, o.line_item_id)),
         (MatchedBy.SKU, lambda o: bool(line.sku) and o.sku == line.sku),
         (MatchedBy.ALIAS, lambda o: line.sku in aliases and o.sku == aliases[line.sku]),
         (

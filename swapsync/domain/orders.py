@@ -7,7 +7,7 @@ from datetime import datetime
 
 @dataclass(frozen=True, slots=True)
 class OrderLine:
-    """One line of an order. ``net`` and ``tax`` are the whole line's, in minor units, its discount already taken off."""
+    """One line of an order. ``net`` and ``tax``: the whole line's, in minor units, its discount already taken off."""
 
     key: str
     sku: str

@@ -41,9 +41,14 @@ class Route(StrEnum):
     GATEWAY = "gateway"
 
 
+def method_key(payment_method: str) -> str:
+    """A payment method in one spelling: lower case, letters and digits only."""
+    return "".join(c for c in payment_method.lower() if c.isalnum())
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """One merchant's rules. ``routes`` is keyed by the payment method in lower case."""
+    """One merchant's rules. ``routes`` is keyed by ``method_key`` of the payment method."""
 
     settle_on: str = "swap_closed"
     restock_on: str = "inspected"
@@ -51,9 +56,9 @@ class Policy:
     po_required: bool = False
     routes: Mapping[str, Route] = field(
         default_factory=lambda: {
-            "on_account": Route.CREDIT_NOTE,
+            "onaccount": Route.CREDIT_NOTE,
             "invoice": Route.CREDIT_NOTE,
-            "platform_upfront": Route.GATEWAY,
+            "platformupfront": Route.GATEWAY,
         }
     )
     amount_tolerance: Decimal = Decimal("0.05")
@@ -73,6 +78,16 @@ class Credited:
 
 
 @dataclass(frozen=True, slots=True)
+class DeliveredCredit:
+    """A credit note of ours that stands in SparkLayer's ledger; ``gross`` in minor units of the order's currency."""
+
+    number: str
+    n: int
+    gross: int
+    po_number: str
+
+
+@dataclass(frozen=True, slots=True)
 class Ruling:
     """What a person decided about an exception. It holds as long as the exception says what they read."""
 
@@ -83,17 +98,27 @@ class Ruling:
 
 @dataclass(frozen=True, slots=True)
 class ReturnFacts:
-    """One return and everything known of it. ``credited_basis`` is its basis when it was first credited."""
+    """One return and everything known of it. ``credited_basis`` is its basis when it was first credited.
+
+    ``moved`` and ``move_counts``: units, and number of movements, by line id and step.
+    """
 
     ret: Return
     findings: tuple[Finding, ...] = ()
     credited: tuple[Credited, ...] = ()
     credited_basis: str = ""
+    credit_count: int = 0
+    delivered_credits: tuple[DeliveredCredit, ...] = ()
     moved: Mapping[str, Mapping[Step, int]] = field(default_factory=dict)
+    move_counts: Mapping[str, Mapping[Step, int]] = field(default_factory=dict)
     stock_skus: Mapping[str, str] = field(default_factory=dict)
     settled_outside: bool = False
     same_buyer: bool | None = None
     rulings: Mapping[tuple[Code, str], Ruling] = field(default_factory=dict)
+
+    def moves(self, line_id: str, step: Step) -> int:
+        """How many movements of a line there were for this reason."""
+        return self.move_counts.get(line_id, {}).get(step, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,7 +318,7 @@ class _Book:
 
     def _check_payment(self, order: Order) -> None:
         ret = self.ret
-        self.route = self.policy.routes.get(order.payment_method.strip().lower())
+        self.route = self.policy.routes.get(method_key(order.payment_method))
         if self.route is None:
             self.money_held = True
             method = order.payment_method or "(none)"

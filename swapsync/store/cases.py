@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Row, and_, or_, select
 from swapsync.domain.catalogue import Action, Code
 from swapsync.domain.orders import Order, OrderLine, SkuHistory, same_buyer
 from swapsync.domain.returns import Condition, Delivery, Finding, Remedy, Return, ReturnLine, ReturnStatus, SwapQc
-from swapsync.domain.settlement import Case, Credited, ReturnFacts, Ruling
+from swapsync.domain.settlement import Case, Credited, DeliveredCredit, ReturnFacts, Ruling
 from swapsync.domain.stock import Step
 from swapsync.store.db import chunks, table
 from swapsync.store.staging import order_lines, orders, read_customers, return_lines, returns, variant_skus
@@ -122,9 +122,12 @@ class _Loader:
 
     def _facts(self, row: Row[Any], order: Order | None) -> ReturnFacts:
         moved: dict[str, Counter[Step]] = defaultdict(Counter)
+        move_counts: dict[str, Counter[Step]] = defaultdict(Counter)
+        notes = self.notes.get(row.return_id, [])
         stock_skus: dict[str, str] = {}
         for movement in self.movements.get(row.return_id, []):
             moved[movement.line_id][Step(movement.step)] += movement.quantity
+            move_counts[movement.line_id][Step(movement.step)] += 1
             stock_skus.setdefault(movement.line_id, movement.sku)
         return ReturnFacts(
             to_return(row, self.lines.get(row.return_id, [])),
@@ -136,11 +139,18 @@ class _Loader:
                 Credited(
                     line.line_id, line.order_line_key, line.quantity, line.net, line.tax, note.state == "delivered"
                 )
-                for note in self.notes.get(row.return_id, [])
+                for note in notes
                 for line in self.note_lines.get(note.number, [])
             ),
             row.credited_basis,
+            len(notes),
+            tuple(
+                DeliveredCredit(note.number, note.n, note.net + note.tax, note.po_number)
+                for note in notes
+                if note.state == "delivered"
+            ),
             moved,
+            move_counts,
             stock_skus,
             row.settled_outside,
             self._same_buyer(row, order),

@@ -76,7 +76,7 @@ def settle(
     if opened:
         connection.execute(insert(exceptions), [_row(site, sighting, now) for sighting in opened])
     changed = [
-        {"of_id": row.id, "new_detail": sightings[key].detail, "new_count": row.count + 1}
+        {"of_id": row.id, "new_detail": sightings[key].detail, "new_count": row._mapping["count"] + 1}
         for key, row in open_now.items()
         if key in sightings and sightings[key].detail != row.detail
     ]

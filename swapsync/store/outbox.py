@@ -10,13 +10,23 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, bindparam, exists, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    FromClause,
+    Row,
+    bindparam,
+    exists,
+    literal_column,
+    or_,
+    select,
+    update,
+)
 
 from swapsync.store.db import chunks, insert_new, table
 from swapsync.store.tables import OutboxRow
 
 outbox = table(OutboxRow)
-OPEN = ("pending", "in_doubt")
 GIVE_UP_AFTER = 10
 
 
@@ -37,6 +47,11 @@ class Effect:
     payload: dict[str, Any]
     order_id: str = ""
     return_id: str = ""
+
+
+def is_open(effects: FromClause) -> ColumnElement[bool]:
+    """Still to be delivered; spelled out as in the partial index, so that SQLite can use it."""
+    return effects.c.state.in_([literal_column("'pending'"), literal_column("'in_doubt'")])
 
 
 def enqueue(connection: Connection, site: str, effects: Iterable[Effect], now: datetime) -> int:
@@ -66,8 +81,8 @@ def enqueue(connection: Connection, site: str, effects: Iterable[Effect], now: d
     )
 
 
-def due(connection: Connection, site: str, kind: Kind, now: datetime, limit: int) -> list[Row[Any]]:
-    """Effects to deliver now, in the order in which they were decided.
+def due(connection: Connection, site: str, kind: Kind, now: datetime, limit: int, after: int = 0) -> list[Row[Any]]:
+    """Effects to deliver now, in the order in which they were decided, from beyond the id ``after`` on.
 
     An order's effect waits while an earlier one of another kind on the same order is still open, or an earlier one of
     its own kind is not due.
@@ -78,7 +93,7 @@ def due(connection: Connection, site: str, kind: Kind, now: datetime, limit: int
         outbox.c.order_id != "",
         earlier.c.order_id == outbox.c.order_id,
         earlier.c.id < outbox.c.id,
-        earlier.c.state.in_(OPEN),
+        is_open(earlier),
         or_(earlier.c.kind != kind, earlier.c.next_attempt_at > now),
     )
     return list(
@@ -87,7 +102,8 @@ def due(connection: Connection, site: str, kind: Kind, now: datetime, limit: int
             .where(
                 outbox.c.site == site,
                 outbox.c.kind == kind,
-                outbox.c.state.in_(OPEN),
+                outbox.c.id > after,
+                is_open(outbox),
                 outbox.c.next_attempt_at <= now,
                 ~blocked,
             )
@@ -97,12 +113,12 @@ def due(connection: Connection, site: str, kind: Kind, now: datetime, limit: int
     )
 
 
-def mark_in_doubt(connection: Connection, ids: Sequence[int], write_id: int | None = None) -> list[int]:
+def mark_in_doubt(connection: Connection, ids: Sequence[int], write_id: int | None = None) -> set[int]:
     """Takes pending effects for sending: from here on they may have been done. Returns those that were still pending.
 
-    The condition on the state lets only one worker have each of them.
+    The condition on the state lets only one worker have each of them. ``write_id``: the stock write that carries them.
     """
-    taken: list[int] = []
+    taken: set[int] = set()
     for part in chunks(ids):
         statement = (
             update(outbox)
@@ -110,7 +126,7 @@ def mark_in_doubt(connection: Connection, ids: Sequence[int], write_id: int | No
             .values(state="in_doubt", attempts=outbox.c.attempts + 1, write_id=write_id)
             .returning(outbox.c.id)
         )
-        taken += connection.execute(statement).scalars()
+        taken.update(connection.execute(statement).scalars())
     return taken
 
 
@@ -152,6 +168,11 @@ def postpone(
     return True
 
 
+def note_doubt(connection: Connection, id_: int, reason: str) -> None:
+    """A lost reply: the effect stays in doubt, and the next run looks for it before anything is sent again."""
+    _set(connection, [{"of_id": id_}], last_error=reason)
+
+
 def release(connection: Connection, ids: Iterable[int]) -> None:
     """Effects that provably were not done are pending again."""
     _set(connection, [{"of_id": i} for i in ids], state="pending", write_id=None)
@@ -182,4 +203,4 @@ def retry(connection: Connection, site: str, ids: Sequence[int], now: datetime) 
 
 def _set(connection: Connection, parameters: list[dict[str, Any]], **values: Any) -> None:
     if parameters:
-        connection.execute(update(outbox).where(and_(outbox.c.id == bindparam("of_id"))).values(**values), parameters)
+        connection.execute(update(outbox).where(outbox.c.id == bindparam("of_id")).values(**values), parameters)

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from threading import Event as Signal
 from threading import Thread
 
-from sqlalchemy import Connection, and_, delete, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, insert, or_, select, update
 
 from swapsync.clock import Clock
 from swapsync.store.db import Store, insert_new, table, upsert
@@ -154,5 +154,5 @@ def _beat(store: Store, clock: Clock, site: str, name: str, holder: str, done: S
             connection.execute(update(leases).where(_mine(site, name, holder)).values(expires_at=clock.now() + LEASE))
 
 
-def _mine(site: str, name: str, holder: str) -> object:
+def _mine(site: str, name: str, holder: str) -> ColumnElement[bool]:
     return and_(leases.c.site == site, leases.c.name == name, leases.c.holder == holder)

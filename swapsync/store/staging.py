@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, and_, bindparam, delete, exists, func, or_, select, update
+from sqlalchemy import Connection, and_, bindparam, delete, exists, func, literal, or_, select, update
 
 from swapsync.domain.orders import Customer, Order
 from swapsync.domain.returns import Return, Settlement
@@ -28,6 +28,7 @@ returns, return_lines = table(ReturnRow), table(ReturnLineRow)
 orders, order_lines = table(OrderRow), table(OrderLineRow)
 customers, variants, variant_skus = table(CustomerRow), table(VariantRow), table(VariantSkuRow)
 
+UNREADABLE = literal("unreadable ")
 FINISHED = (Settlement.CREDITED, Settlement.REFUNDED_BY_GATEWAY, Settlement.DENIED, Settlement.SETTLED_OUTSIDE)
 
 
@@ -389,8 +390,8 @@ def unlinked_returns(connection: Connection, site: str, *, recheck: int) -> list
     return [Unlinked(*row) for row in (*new, *known)]
 
 
-def orders_to_read(connection: Connection, site: str) -> list[tuple[str, str]]:
-    """(order id, platform id) of orders whose lines a return waits for: never read, or changed since."""
+def orders_to_read(connection: Connection, site: str) -> list[tuple[str, str, str]]:
+    """(order id, platform id, name) of orders whose lines a return waits for: never read, or changed since."""
     waiting = exists().where(
         returns.c.site == orders.c.site,
         returns.c.order_id == orders.c.order_id,
@@ -398,11 +399,24 @@ def orders_to_read(connection: Connection, site: str) -> list[tuple[str, str]]:
         ~returns.c.settled_outside,
     )
     rows = connection.execute(
-        select(orders.c.order_id, orders.c.platform_id)
-        .where(orders.c.site == site, orders.c.detail_digest != orders.c.digest, waiting)
+        select(orders.c.order_id, orders.c.platform_id, orders.c.visible)
+        .where(
+            orders.c.site == site,
+            orders.c.detail_digest.not_in((orders.c.digest, UNREADABLE + orders.c.digest)),
+            waiting,
+        )
         .order_by(orders.c.order_id)
     )
-    return [(row.order_id, row.platform_id) for row in rows]
+    return [(row.order_id, row.platform_id, row.visible) for row in rows]
+
+
+def note_unreadable(connection: Connection, site: str, order_id: str) -> None:
+    """An order whose lines can't be read: it is not asked for again before it changes."""
+    connection.execute(
+        update(orders)
+        .where(orders.c.site == site, orders.c.order_id == order_id)
+        .values(detail_digest=UNREADABLE + orders.c.digest)
+    )
 
 
 # -- customers -------------------------------------------------------------------------------------------------------
@@ -414,7 +428,6 @@ def customers_to_read(connection: Connection, site: str) -> list[str]:
         select(returns.c.customer_email, orders.c.customer_ids)
         .join(orders, and_(orders.c.site == returns.c.site, orders.c.order_id == returns.c.order_id))
         .where(returns.c.site == site, returns.c.dirty, ~returns.c.settled_outside, returns.c.customer_email != "")
-        .distinct()
     ).all()
     ids = {f"id:{customer_id}" for row in rows for customer_id in row.customer_ids}
     known = read_customers(connection, site, ids)

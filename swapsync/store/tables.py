@@ -109,7 +109,7 @@ class ReturnRow(SQLModel, table=True):
 
     __tablename__ = "return_authorisation"
     __table_args__ = (
-        Index("ix_return_dirty", "site", "return_id", sqlite_where=text("dirty"), postgresql_where=text("dirty")),
+        Index("ix_return_dirty", "site", "return_id", sqlite_where=text("dirty = 1"), postgresql_where=text("dirty")),
         Index("ix_return_order", "site", "order_id"),
         Index("ix_return_rma", "site", "rma_number"),
     )

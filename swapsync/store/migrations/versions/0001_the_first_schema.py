@@ -231,7 +231,7 @@ def upgrade() -> None:
         "return_authorisation",
         ["site", "return_id"],
         unique=False,
-        sqlite_where=sa.text("dirty"),
+        sqlite_where=sa.text("dirty = 1"),
         postgresql_where=sa.text("dirty"),
     )
     op.create_index("ix_return_order", "return_authorisation", ["site", "order_id"], unique=False)

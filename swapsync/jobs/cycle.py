@@ -1,0 +1,121 @@
+"""One whole cycle, and the frame around every job: a lease, a run record, and one job's trouble kept to itself."""
+
+import os
+import socket
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from loguru import logger
+
+from swapsync.clock import Clock
+from swapsync.connectors.errors import RemoteError
+from swapsync.connectors.sparklayer import SparkLayerClient
+from swapsync.connectors.swap import SwapClient
+from swapsync.jobs.poll_orders import poll_orders
+from swapsync.jobs.poll_returns import poll_returns
+from swapsync.jobs.poll_skus import poll_skus
+from swapsync.jobs.push_credits import push_credits
+from swapsync.jobs.push_restocks import push_restocks
+from swapsync.jobs.push_status import push_status
+from swapsync.jobs.reconcile import reconcile
+from swapsync.jobs.workplace import JobError, Tally, Workplace
+from swapsync.settings import SiteSettings
+from swapsync.store import runs
+from swapsync.store.db import Store
+
+Job = Callable[[Workplace, Tally], None]
+
+JOBS: dict[str, Job] = {
+    "poll_returns": poll_returns,
+    "poll_orders": poll_orders,
+    "poll_skus": poll_skus,
+    "reconcile": reconcile,
+    "push_credits": push_credits,
+    "push_restocks": push_restocks,
+    "push_status": push_status,
+}
+"""Every job of a cycle, in the order in which they run."""
+
+HOLDER = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+
+
+@dataclass
+class RunRecord:
+    """What one execution of a job came to; ``status`` is ok, failed or skipped, ``seconds`` by the clock."""
+
+    job: str
+    status: str
+    read: int = 0
+    changed: int = 0
+    sent: int = 0
+    failed: int = 0
+    seconds: float = 0.0
+    error: str | None = None
+    remarks: list[str] = field(default_factory=list)
+
+
+def open_workplace(site: SiteSettings, store: Store, clock: Clock) -> Workplace:
+    """A site's desk, with its connections; the first one ever fixes the site's cut-over moment."""
+    with store.transaction() as connection:
+        effects_from = runs.first_run(connection, site.slug, site.effects_from, clock.now())
+    return Workplace(
+        site,
+        store,
+        SwapClient.for_site(site, clock),
+        SparkLayerClient.for_site(site, clock),
+        clock,
+        effects_from,
+    )
+
+
+def run_cycle(place: Workplace, jobs: Sequence[str] = tuple(JOBS)) -> Iterator[RunRecord]:
+    """Runs jobs one after the other; what fails is tried again next time, and the others run all the same."""
+    for job in jobs:
+        yield run_job(place, job, JOBS[job])
+
+
+def run_job(place: Workplace, name: str, job: Job, holder: str = HOLDER) -> RunRecord:
+    """Runs one job under its lease and keeps a record of it. Skipped when another worker is at it."""
+    start = place.clock.now()
+    with runs.lease(place.store, place.clock, place.slug, name, holder) as mine:
+        if not mine:
+            return RunRecord(name, "skipped", remarks=["another worker is doing this job right now"])
+        with place.store.transaction() as connection:
+            run_id = runs.start_run(connection, place.slug, name, start)
+        tally = Tally()
+        error = None
+        with logger.contextualize(site=place.slug, job=name, run=run_id):
+            try:
+                job(place, tally)
+            except (RemoteError, JobError) as problem:
+                error = str(problem)
+                logger.error("{} failed: {}", name, error)
+            except Exception as problem:  # noqa: BLE001 - one job's bug must not stop the others; it is logged in full
+                error = f"{type(problem).__name__}: {problem}"
+                logger.exception("{} failed unexpectedly", name)
+        now = place.clock.now()
+        record = RunRecord(
+            name,
+            "failed" if error else "ok",
+            tally.read,
+            tally.changed,
+            tally.sent,
+            tally.failed,
+            round((now - start).total_seconds(), 3),
+            error,
+            tally.remarks,
+        )
+        with place.store.transaction() as connection:
+            runs.finish_run(
+                connection,
+                run_id,
+                status=record.status,
+                read=record.read,
+                changed=record.changed,
+                sent=record.sent,
+                failed=record.failed,
+                error=error,
+                now=now,
+            )
+        return record

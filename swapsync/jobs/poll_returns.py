@@ -1,0 +1,117 @@
+"""poll_returns: stages every return that changed in Swap since the last quiet walk (worker.md section 4, rule 11)."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection
+
+from swapsync.connectors.errors import Malformed
+from swapsync.connectors.reading import scrub
+from swapsync.connectors.swap import ReturnsPage
+from swapsync.connectors.swap_reader import read_return
+from swapsync.domain.catalogue import Code
+from swapsync.domain.returns import Return
+from swapsync.jobs.quarantine import release_readable, set_aside
+from swapsync.jobs.workplace import Tally, Workplace
+from swapsync.store import runs
+from swapsync.store.exceptions import Sighting
+from swapsync.store.staging import Received, received, stage_returns
+
+STREAM = "swap.returns"
+WALKS = 5
+
+Fetch = Callable[[int], ReturnsPage]
+
+
+def poll_returns(place: Workplace, tally: Tally) -> None:
+    """Reads what changed since the watermark, less the overlap; the first poll reads ``history_days``."""
+    start = place.clock.now()
+    with place.store.reading() as connection:
+        position = runs.watermark(connection, place.slug, STREAM)
+    if position is None:
+        since = start - timedelta(days=place.site.history_days)
+    else:
+        since = position - timedelta(seconds=place.site.overlap_seconds)
+    quiet = walk_until_quiet(
+        place,
+        tally,
+        lambda page: place.swap.returns_page(page=page, updated_since=since),
+        lambda connection, newest: runs.move_watermark(connection, place.slug, STREAM, min(newest, start)),
+    )
+    if not quiet:
+        tally.remarks.append(
+            f"the list of returns moved during all of {WALKS} walks; what was read is kept, the next run reads it again"
+        )
+
+
+def walk_until_quiet(
+    place: Workplace, tally: Tally, fetch: Fetch, at_end: Callable[[Connection, datetime], None]
+) -> bool:
+    """Walks a list of returns until it stood still, at most ``WALKS`` times; returns whether it did.
+
+    ``at_end`` runs in the transaction that stores the last page of a quiet walk, with the newest moment of change seen.
+    """
+    read: set[str] = set()
+    try:
+        return any(_walk(place, tally, fetch, at_end, read) for _ in range(WALKS))
+    finally:
+        tally.read += len(read)
+
+
+def _walk(
+    place: Workplace,
+    tally: Tally,
+    fetch: Fetch,
+    at_end: Callable[[Connection, datetime], None],
+    read: set[str],
+) -> bool:
+    quiet, total, page = True, None, 1
+    newest: datetime | None = None
+    seen: set[str] = set()
+    while True:
+        got = fetch(page)
+        if got.total is not None and total not in (None, got.total):
+            quiet = False
+        total = got.total
+        now = place.clock.now()
+        batch, malformed = _parse(place, got.rows)
+        ids = [ret.return_id for ret, _ in batch] + [raw.remote_id for _, raw in malformed]
+        quiet = quiet and seen.isdisjoint(ids) and len(set(ids)) == len(ids)
+        last = got.last or seen.issuperset(ids)
+        seen.update(ids)
+        newest = max([ret.updated_at for ret, _ in batch] + ([newest] if newest else []), default=None)
+        with place.store.transaction() as connection:
+            tally.changed += stage_returns(connection, place.slug, batch, effects_from=place.effects_from, now=now)
+            set_aside(connection, place.slug, STREAM, malformed, now)
+            release_readable(connection, place.slug, STREAM, ids, now)
+            if last and quiet and newest is not None:
+                at_end(connection, newest)
+        if last:
+            read |= seen
+            return quiet
+        page += 1
+
+
+def _parse(place: Workplace, rows: list[Any]) -> tuple[list[tuple[Return, Received]], list[tuple[Sighting, Received]]]:
+    batch, malformed = [], []
+    for row in rows:
+        kept = scrub(row) if isinstance(row, dict) else row
+        try:
+            ret = read_return(row, place.site.naive_timezone)
+            batch.append((ret, received(ret.return_id, kept)))
+        except Malformed as problem:
+            raw = received("", kept)
+            name = problem.remote_id or f"content {raw.digest}"
+            malformed.append(
+                (
+                    Sighting(
+                        Code.MALFORMED_RECORD,
+                        f"return {name} from Swap can't be read: {problem.reason}",
+                        subject=f"{STREAM}:{name}",
+                        rma_number=str(row.get("rma_number") or "") if isinstance(row, dict) else "",
+                    ),
+                    Received(name, raw.body, raw.digest),
+                )
+            )
+    return batch, malformed

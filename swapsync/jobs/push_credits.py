@@ -1,0 +1,67 @@
+"""push_credits: writes each credit note as one transaction on its SparkLayer order.
+
+The write is an upsert by our own id, so it may be repeated: no lost reply can make a second credit of it.
+"""
+
+from typing import Any
+
+from sqlalchemy import Connection, Row, update
+
+from swapsync.connectors.sparklayer import OrderRef
+from swapsync.jobs.delivery import Outcome, attempt, deliver, note_outcome
+from swapsync.jobs.reconcile import reconcile
+from swapsync.jobs.workplace import Tally, Workplace
+from swapsync.store.cases import credit_notes
+from swapsync.store.events import Event, record_events
+from swapsync.store.outbox import Kind
+from swapsync.store.staging import mark_dirty, returns
+
+
+def push_credits(place: Workplace, tally: Tally) -> None:
+    """Delivers the credits that are due, then lets what follows from a delivered credit be decided."""
+    if not place.site.push_credits:
+        tally.remarks.append("credits are switched off for this site (push_credits)")
+        return
+    try:
+        deliver(place, tally, Kind.CREDIT, lambda rows: _batch(place, rows))
+    finally:
+        if tally.sent:
+            reconcile(place, Tally())
+
+
+def _batch(place: Workplace, rows: list[Row[Any]]) -> Outcome:
+    outcome = attempt(rows, lambda row: _send(place, row))
+    with place.store.transaction() as connection:
+        gave_up = note_outcome(connection, place, outcome)
+        _set_state(connection, place.slug, outcome.sent, "delivered")
+        _set_state(connection, place.slug, gave_up, "failed")
+        mark_dirty(connection, place.slug, returns.c.return_id.in_([row.return_id for row in outcome.sent]))
+        record_events(
+            connection,
+            place.slug,
+            [
+                Event("sparklayer", "credit_delivered", f"{row.effect_key} on {row.target}", row.return_id)
+                for row in outcome.sent
+            ],
+            place.clock.now(),
+        )
+    return outcome
+
+
+def _send(place: Workplace, row: Row[Any]) -> None:
+    payload = row.payload
+    place.sparklayer.put_transaction(
+        OrderRef(**payload["order"]),
+        platform_id=payload["platform_id"],
+        total_minor=payload["total"],
+        currency=payload["currency"],
+        details=payload["details"],
+    )
+
+
+def _set_state(connection: Connection, site: str, rows: list[Row[Any]], state: str) -> None:
+    connection.execute(
+        update(credit_notes)
+        .where(credit_notes.c.site == site, credit_notes.c.platform_id.in_([row.effect_key for row in rows]))
+        .values(state=state)
+    )

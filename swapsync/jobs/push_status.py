@@ -1,0 +1,70 @@
+"""push_status: writes one note into an order's history for each milestone of a return (worker.md section 4, rule 10).
+
+A note can't be written twice without showing twice, so each is marked in doubt before it is sent; after a crash or a
+lost reply the order's history is read, and the note is sent again only if its token isn't there.
+"""
+
+from collections import defaultdict
+from typing import Any
+
+from sqlalchemy import Row
+
+from swapsync.connectors.errors import NotFound
+from swapsync.connectors.sparklayer import OrderRef
+from swapsync.jobs.delivery import Outcome, attempt, deliver, note_outcome
+from swapsync.jobs.workplace import Tally, Workplace
+from swapsync.store import outbox
+from swapsync.store.events import Event, record_events
+from swapsync.store.outbox import Kind
+
+
+def push_status(place: Workplace, tally: Tally) -> None:
+    """Delivers the notes that are due."""
+    if not place.site.push_status:
+        tally.remarks.append("notes are switched off for this site (push_status)")
+        return
+    deliver(place, tally, Kind.NOTE, lambda rows: _batch(place, rows))
+
+
+def _batch(place: Workplace, rows: list[Row[Any]]) -> Outcome:
+    found = _look_for(place, [row for row in rows if row.state == "in_doubt"])
+    written = [row for row in rows if row.id in found]
+    to_send = [row for row in rows if row.id not in found]
+    with place.store.transaction() as connection:
+        outbox.release(connection, [row.id for row in to_send if row.state == "in_doubt"])
+        taken = outbox.mark_in_doubt(connection, [row.id for row in to_send])
+    outcome = attempt([row for row in to_send if row.id in taken], lambda row: _send(place, row))
+    outcome.sent += written
+    with place.store.transaction() as connection:
+        note_outcome(connection, place, outcome)
+        outbox.release(connection, [row.id for row in outcome.untried])
+        record_events(
+            connection,
+            place.slug,
+            [
+                Event("sparklayer", "note_written", f"{row.effect_key} on {row.target}", row.return_id)
+                for row in outcome.sent
+            ],
+            place.clock.now(),
+        )
+    return outcome
+
+
+def _send(place: Workplace, row: Row[Any]) -> None:
+    place.sparklayer.add_note(OrderRef(**row.payload["order"]), row.payload["body"])
+
+
+def _look_for(place: Workplace, doubtful: list[Row[Any]]) -> set[int]:
+    """Ids of the notes that stand in their orders' histories already: one read an order."""
+    by_order: dict[tuple[str, str], list[Row[Any]]] = defaultdict(list)
+    for row in doubtful:
+        by_order[row.payload["order"]["lookup_by"], row.payload["order"]["identifier"]].append(row)
+    found = set()
+    for (lookup_by, identifier), rows in by_order.items():
+        try:
+            history = place.sparklayer.history(OrderRef(lookup_by, identifier))
+        except NotFound:
+            continue
+        bodies = [str(event.get("body") or "") for event in history]
+        found |= {row.id for row in rows if any(row.payload["token"] in body for body in bodies)}
+    return found

@@ -1,0 +1,38 @@
+"""Rows that can't be read: kept as they came, shown to a person, and forgotten when a readable version arrives."""
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from sqlalchemy import Connection
+
+from swapsync.domain.catalogue import Code
+from swapsync.store import exceptions
+from swapsync.store.exceptions import Sighting
+from swapsync.store.staging import Received, keep_raw
+
+
+def set_aside(
+    connection: Connection, site: str, stream: str, malformed: Iterable[tuple[Sighting, Received]], now: datetime
+) -> None:
+    """Keeps unreadable rows and opens an exception for each."""
+    malformed = list(malformed)
+    if not malformed:
+        return
+    keep_raw(connection, site, f"{stream}.malformed", (raw for _, raw in malformed), now)
+    subjects = {sighting.subject for sighting, _ in malformed}
+    standing = [
+        row for row in exceptions.open_of_code(connection, site, Code.MALFORMED_RECORD) if row.subject in subjects
+    ]
+    exceptions.settle(connection, site, standing, [sighting for sighting, _ in malformed], now)
+
+
+def release_readable(connection: Connection, site: str, stream: str, readable: Iterable[str], now: datetime) -> None:
+    """Closes the exceptions of rows that came in readable form."""
+    open_ones = exceptions.open_of_code(connection, site, Code.MALFORMED_RECORD)
+    subjects = {f"{stream}:{remote_id}" for remote_id in readable} if open_ones else set()
+    exceptions.close(
+        connection,
+        site,
+        [(row, "closed by itself: a readable version arrived") for row in open_ones if row.subject in subjects],
+        now,
+    )

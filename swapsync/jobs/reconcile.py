@@ -1,0 +1,301 @@
+"""reconcile: decides again on every return whose facts changed, and records what follows in the same transaction."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, insert, update
+
+from swapsync.domain import money, notes
+from swapsync.domain.notes import Milestone
+from swapsync.domain.orders import Order
+from swapsync.domain.returns import Return
+from swapsync.domain.settlement import Case, Decision, ReturnFacts, decide
+from swapsync.domain.stock import ROUTE, Location, Movement
+from swapsync.jobs.workplace import Tally, Workplace, order_ref
+from swapsync.settings import SiteSettings
+from swapsync.store import exceptions, runs
+from swapsync.store.cases import credit_note_lines, credit_notes, load_cases, movements, undecided
+from swapsync.store.events import Event, record_events
+from swapsync.store.exceptions import Sighting
+from swapsync.store.outbox import Effect, Kind, enqueue
+from swapsync.store.staging import return_lines, returns
+
+BATCH = 300
+
+
+def reconcile(place: Workplace, tally: Tally) -> None:
+    """Decides until nothing is left undecided whose facts are complete."""
+    while decided := decide_batch(place, tally):
+        tally.changed += decided
+
+
+def decide_batch(place: Workplace, tally: Tally) -> int:
+    """Decides on one batch of orders in one transaction; returns how many returns were decided on."""
+    with place.store.transaction() as connection:
+        last_number = runs.lock_site(connection, place.slug)
+        order_ids, orphans = undecided(connection, place.slug, BATCH)
+        if not order_ids and not orphans:
+            return 0
+        book = Decisions(place.site, last_number, place.clock.now())
+        for case in load_cases(connection, place.slug, order_ids, orphans):
+            book.add(case, decide(case, place.policy))
+        book.record(connection)
+        tally.read += len(book.return_updates)
+        return len(book.return_updates)
+
+
+@dataclass
+class Decisions:
+    """What a batch of decisions writes, gathered so that it can be written in bulk."""
+
+    site: SiteSettings
+    last_number: int
+    now: datetime
+    return_updates: list[dict[str, Any]] = field(default_factory=list)
+    line_updates: list[dict[str, Any]] = field(default_factory=list)
+    credit_notes: list[dict[str, Any]] = field(default_factory=list)
+    credit_lines: list[dict[str, Any]] = field(default_factory=list)
+    movements: list[dict[str, Any]] = field(default_factory=list)
+    effects: list[Effect] = field(default_factory=list)
+    sightings: list[Sighting] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+
+    def add(self, case: Case, decisions: Iterable[Decision]) -> None:
+        """Takes in the decisions on one case."""
+        facts_of = {facts.ret.return_id: facts for facts in case.returns}
+        for decision in decisions:
+            facts = facts_of[decision.return_id]
+            basis = facts.credited_basis
+            if decision.credit and case.order:
+                basis = basis or facts.ret.basis()
+                self._issue_credit_note(facts, decision, case.order)
+            if case.order and not facts.settled_outside:
+                self._write_notes(facts, decision, case.order)
+            self._move(facts, decision.movements)
+            self._note_exceptions(facts.ret, decision, case.order)
+            self._update(facts.ret, decision, basis)
+
+    def record(self, connection: Connection) -> None:
+        """Writes everything: decisions, documents, movements, effects, exceptions and the trail of them."""
+        site, now = self.site.slug, self.now
+        connection.execute(
+            update(returns)
+            .where(returns.c.site == site, returns.c.return_id == bindparam("of_return"))
+            .values(dirty=False, **{name: bindparam(f"new_{name}") for name in _DERIVED}),
+            self.return_updates,
+        )
+        if self.line_updates:
+            connection.execute(
+                update(return_lines)
+                .where(
+                    return_lines.c.site == site,
+                    return_lines.c.return_id == bindparam("of_return"),
+                    return_lines.c.line_id == bindparam("of_line"),
+                )
+                .values(
+                    order_line_key=bindparam("to_key"),
+                    matched_by=bindparam("by"),
+                    accepted=bindparam("units_accepted"),
+                ),
+                self.line_updates,
+            )
+        if self.credit_notes:
+            connection.execute(insert(credit_notes), self.credit_notes)
+            connection.execute(insert(credit_note_lines), self.credit_lines)
+            runs.set_last_credit_number(connection, site, self.last_number)
+        if self.movements:
+            connection.execute(insert(movements), self.movements)
+        enqueue(connection, site, self.effects, now)
+        ids = [update_["of_return"] for update_ in self.return_updates]
+        standing = [
+            row for row in exceptions.open_of_returns(connection, site, ids) if not row.subject.startswith(UNDERIVED)
+        ]
+        exceptions.settle(connection, site, standing, self.sightings, now)
+        record_events(connection, site, self.events, now)
+
+    def _update(self, ret: Return, decision: Decision, basis: str) -> None:
+        self.return_updates.append(
+            {
+                "of_return": ret.return_id,
+                "new_logistics": decision.logistics,
+                "new_inspection": decision.inspection,
+                "new_settlement": decision.settlement,
+                "new_po_number": decision.po_number,
+                "new_credited_basis": basis,
+            }
+        )
+        for line_id, match in decision.matches.items():
+            self.line_updates.append(
+                {
+                    "of_return": ret.return_id,
+                    "of_line": line_id,
+                    "to_key": match.order_line.key if match.order_line else "",
+                    "by": match.by or "",
+                    "units_accepted": decision.accepted.get(line_id, 0),
+                }
+            )
+
+    def _issue_credit_note(self, facts: ReturnFacts, decision: Decision, order: Order) -> None:
+        ret = facts.ret
+        self.last_number += 1
+        number = f"{self.site.credit_note_prefix}{self.last_number:06d}"
+        n = facts.credit_count + 1
+        net, tax = sum(line.net for line in decision.credit), sum(line.tax for line in decision.credit)
+        platform_id = notes.credit_platform_id(ret.return_id, n)
+        shared = {"site": self.site.slug, "number": number}
+        self.credit_notes.append(
+            shared
+            | {
+                "platform_id": platform_id,
+                "return_id": ret.return_id,
+                "n": n,
+                "order_id": order.order_id,
+                "customer": ret.customer_email,
+                "po_number": decision.po_number,
+                "currency": order.currency,
+                "net": net,
+                "tax": tax,
+                "issued_at": self.now,
+                "state": "pending",
+            }
+        )
+        for line in decision.credit:
+            self.credit_lines.append(
+                shared
+                | {
+                    "line_id": line.line_id,
+                    "order_line_key": line.order_line_key,
+                    "sku": line.sku,
+                    "quantity": line.quantity,
+                    "net": line.net,
+                    "tax": line.tax,
+                }
+            )
+        gross = money.to_text(net + tax, order.currency)
+        self.effects.append(
+            Effect(
+                Kind.CREDIT,
+                platform_id,
+                f"order {order.visible or order.order_id}",
+                {
+                    "order": _address(order),
+                    "platform_id": platform_id,
+                    "total": -(net + tax),
+                    "currency": order.currency,
+                    "details": {
+                        "source": "swapsync",
+                        "credit_note": number,
+                        "rma_number": ret.rma_number,
+                        "return_id": ret.return_id,
+                        "customer_reference": decision.po_number,
+                    },
+                },
+                order.order_id,
+                ret.return_id,
+            )
+        )
+        po_number = f", PO {decision.po_number}" if decision.po_number else ""
+        self._event("credit_note_issued", f"{number}: {gross} {order.currency}{po_number}", ret)
+
+    def _write_notes(self, facts: ReturnFacts, decision: Decision, order: Order) -> None:
+        for milestone in decision.milestones:
+            self._note(facts.ret, order, milestone, 1, "")
+        for credit in facts.delivered_credits:
+            gross = money.to_text(credit.gross, order.currency)
+            po_number = f", PO {credit.po_number}" if credit.po_number else ""
+            about = f"credit note {credit.number}, {gross} {order.currency}{po_number}"
+            self._note(facts.ret, order, Milestone.CREDITED, credit.n, about)
+
+    def _note(self, ret: Return, order: Order, milestone: Milestone, n: int, about: str) -> None:
+        token = notes.token(ret.return_id, milestone, n)
+        self.effects.append(
+            Effect(
+                Kind.NOTE,
+                token,
+                f"order {order.visible or order.order_id}",
+                {
+                    "order": _address(order),
+                    "token": token,
+                    "body": notes.body(ret.rma_number, ret.return_id, milestone, n, about=about),
+                },
+                order.order_id,
+                ret.return_id,
+            )
+        )
+
+    def _move(self, facts: ReturnFacts, due: Sequence[Movement]) -> None:
+        for movement in due:
+            origin, destination = ROUTE[movement.step]
+            n = facts.moves(movement.line_id, movement.step) + 1
+            key = f"{facts.ret.return_id}:{movement.line_id}:{movement.step}:{n}"
+            self.movements.append(
+                {
+                    "site": self.site.slug,
+                    "return_id": facts.ret.return_id,
+                    "line_id": movement.line_id,
+                    "step": movement.step,
+                    "n": n,
+                    "sku": movement.sku,
+                    "from_location": origin,
+                    "to_location": destination,
+                    "quantity": movement.quantity,
+                    "moved_at": self.now,
+                }
+            )
+            self._event(
+                "stock_moved", f"{movement.quantity} x {movement.sku} from {origin} to {destination}", facts.ret
+            )
+            if self.site.stock_path != "none":
+                self.effects += _stock_effects(key, movement, origin, destination, facts.ret.return_id)
+
+    def _note_exceptions(self, ret: Return, decision: Decision, order: Order | None) -> None:
+        for problem in decision.problems:
+            self.sightings.append(
+                Sighting(
+                    problem.code,
+                    problem.detail,
+                    problem.subject,
+                    ret.return_id,
+                    ret.rma_number,
+                    order.visible if order else ret.order_name,
+                    problem.sku,
+                )
+            )
+
+    def _event(self, kind: str, detail: str, ret: Return) -> None:
+        self.events.append(Event("swapsync", kind, detail, ret.return_id))
+
+
+UNDERIVED = ("outbox:", "write:")
+"""Exceptions about deliveries: they are opened and closed by the jobs that deliver, not by a decision."""
+
+_DERIVED = ("logistics", "inspection", "settlement", "po_number", "credited_basis")
+
+
+def _address(order: Order) -> dict[str, str]:
+    ref = order_ref(order.order_id, order.platform_id, order.visible)
+    return {"lookup_by": ref.lookup_by, "identifier": ref.identifier}
+
+
+def _stock_effects(
+    key: str, movement: Movement, origin: Location, destination: Location, return_id: str
+) -> Iterable[Effect]:
+    for location in (origin, destination):
+        if location in (Location.INSPECTION, Location.DAMAGED):
+            yield Effect(
+                Kind.STOCK_LEVEL,
+                f"{key}:{location}",
+                f"{movement.sku} at {location}",
+                {"sku": movement.sku, "location": location},
+                return_id=return_id,
+            )
+        if location is Location.SELLABLE:
+            yield Effect(
+                Kind.RESTOCK,
+                f"{key}:{location}",
+                f"{movement.quantity} x {movement.sku} to {location}",
+                {"sku": movement.sku, "quantity": movement.quantity},
+                return_id=return_id,
+            )

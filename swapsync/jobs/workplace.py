@@ -1,0 +1,64 @@
+"""What a job works with: one site's settings, the store, both connections and the clock."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from swapsync.clock import Clock
+from swapsync.connectors.sparklayer import OrderRef, SparkLayerClient
+from swapsync.connectors.swap import SwapClient
+from swapsync.domain.settlement import Policy, Route
+from swapsync.settings import SiteSettings
+from swapsync.store.db import Store
+
+
+class JobError(Exception):
+    """A job can't go on, and a person can mend it; the message says how."""
+
+
+@dataclass
+class Tally:
+    """What a run did: rows read, rows changed here, effects sent, effects that failed; and what to say about it."""
+
+    read: int = 0
+    changed: int = 0
+    sent: int = 0
+    failed: int = 0
+    remarks: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """One site's desk."""
+
+    site: SiteSettings
+    store: Store
+    swap: SwapClient
+    sparklayer: SparkLayerClient
+    clock: Clock
+    effects_from: datetime
+
+    @property
+    def slug(self) -> str:
+        return self.site.slug
+
+    @property
+    def policy(self) -> Policy:
+        """The site's rules as the domain reads them."""
+        return Policy(
+            settle_on=self.site.settle_on,
+            restock_on=self.site.restock_on,
+            uses_swap_qc=self.site.uses_swap_qc,
+            po_required=self.site.po_required,
+            routes={method: Route(route) for method, route in self.site.payment_routes.items()},
+            amount_tolerance=self.site.amount_tolerance,
+            amount_tolerance_percent=self.site.amount_tolerance_percent,
+        )
+
+
+def order_ref(order_id: str, platform_id: str, visible: str) -> OrderRef:
+    """The surest name by which SparkLayer knows an order."""
+    if platform_id:
+        return OrderRef("platform", platform_id)
+    if order_id.startswith("visible:"):
+        return OrderRef("visible", visible)
+    return OrderRef("sparklayer", order_id)
