@@ -1,1 +1,33 @@
+"""The commands: parse, call, print. Everything heavy is imported by the command that needs it."""
 
+import sys
+from typing import NoReturn
+
+import typer
+
+from swapsync.cli import look, run, work
+
+app = typer.Typer(
+    name="swapsync",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Turns returns in Swap into credit notes, restocks and status on SparkLayer orders.",
+)
+for commands in (run, look, work):
+    commands.register(app)
+
+
+def main() -> NoReturn:
+    """The entry point. Exit codes: 0 done, 1 a job failed, 2 usage or settings, 3 differences, 130 interrupted."""
+    from swapsync.cli.context import UserError
+
+    try:
+        app()
+    except UserError as problem:
+        print(f"swapsync: {problem}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    sys.exit(0)

@@ -84,7 +84,7 @@ def _walk(
         with place.store.transaction() as connection:
             tally.changed += stage_returns(connection, place.slug, batch, effects_from=place.effects_from, now=now)
             set_aside(connection, place.slug, STREAM, malformed, now)
-            release_readable(connection, place.slug, STREAM, ids, now)
+            release_readable(connection, place.slug, STREAM, [ret.return_id for ret, _ in batch], now)
             if last and quiet and newest is not None:
                 at_end(connection, newest)
         if last:

@@ -107,7 +107,7 @@ class Decisions:
             runs.set_last_credit_number(connection, site, self.last_number)
         if self.movements:
             connection.execute(insert(movements), self.movements)
-        enqueue(connection, site, self.effects, now)
+        enqueue(connection, site, sorted(self.effects, key=lambda effect: effect.kind is not Kind.CREDIT), now)
         ids = [update_["of_return"] for update_ in self.return_updates]
         standing = [
             row for row in exceptions.open_of_returns(connection, site, ids) if not row.subject.startswith(UNDERIVED)

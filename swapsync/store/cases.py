@@ -55,7 +55,8 @@ class _Loader:
 
     def __init__(self, connection: Connection, site: str, order_ids: Sequence[str], orphan_ids: Sequence[str]) -> None:
         self.connection, self.site = connection, site
-        self.order_rows = self._all(orders, orders.c.order_id, order_ids)
+        place = {order_id: position for position, order_id in enumerate(order_ids)}
+        self.order_rows = sorted(self._all(orders, orders.c.order_id, order_ids), key=lambda row: place[row.order_id])
         self.return_rows = [
             *self._all(returns, returns.c.order_id, order_ids),
             *self._all(returns, returns.c.return_id, orphan_ids),

@@ -15,6 +15,7 @@ from sqlalchemy import (
     Connection,
     FromClause,
     Row,
+    and_,
     bindparam,
     exists,
     literal_column,
@@ -84,8 +85,8 @@ def enqueue(connection: Connection, site: str, effects: Iterable[Effect], now: d
 def due(connection: Connection, site: str, kind: Kind, now: datetime, limit: int, after: int = 0) -> list[Row[Any]]:
     """Effects to deliver now, in the order in which they were decided, from beyond the id ``after`` on.
 
-    An order's effect waits while an earlier one of another kind on the same order is still open, or an earlier one of
-    its own kind is not due.
+    An order's effect waits while an earlier one of its kind on the same order is put off, and its notes wait for its
+    earlier credits; trouble with a note never holds up money.
     """
     earlier = outbox.alias()
     blocked = exists().where(
@@ -94,7 +95,10 @@ def due(connection: Connection, site: str, kind: Kind, now: datetime, limit: int
         earlier.c.order_id == outbox.c.order_id,
         earlier.c.id < outbox.c.id,
         is_open(earlier),
-        or_(earlier.c.kind != kind, earlier.c.next_attempt_at > now),
+        or_(
+            and_(earlier.c.kind == Kind.CREDIT, earlier.c.kind != kind),
+            and_(earlier.c.kind == kind, earlier.c.next_attempt_at > now),
+        ),
     )
     return list(
         connection.execute(

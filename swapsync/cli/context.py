@@ -1,0 +1,52 @@
+"""What every command begins with: settings, log, store. A user's mistake ends in one line and exit code 2."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from swapsync.settings import Settings
+    from swapsync.store.db import Store
+
+SiteOption = Annotated[str | None, typer.Option("--site", metavar="SLUG", help="Only this merchant.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, for scripts.")]
+
+
+class UserError(Exception):
+    """Something that the person at the keyboard can mend: one line, no traceback."""
+
+
+def load(site: str | None = None, *, require_sites: bool = True) -> "Settings":
+    """The settings of this environment, with the log set up as they say. Raises UserError."""
+    from swapsync.log import set_up_log
+    from swapsync.settings import SettingsError, load_settings
+
+    try:
+        settings = load_settings(os.environ, Path.cwd(), site=site, require_sites=require_sites)
+    except SettingsError as error:
+        raise UserError(str(error)) from None
+    set_up_log(settings)
+    for warning in settings.warnings:
+        print(f"swapsync: {warning}", file=sys.stderr)
+    return settings
+
+
+@contextmanager
+def opened(settings: "Settings") -> "Iterator[Store]":
+    """The staging store, at this version's schema. Raises UserError when it can't be used."""
+    from swapsync.store.db import Store, StoreError
+
+    try:
+        store = Store(settings.database_url.get_secret_value())
+        store.require_current()
+    except StoreError as error:
+        raise UserError(f"SWAPSYNC_DATABASE_URL: {error}") from None
+    try:
+        yield store
+    finally:
+        store.close()

@@ -1,0 +1,80 @@
+"""Commands that run the jobs: demo, sync, daemon, backfill, reconcile."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from swapsync.cli.context import JsonOption, UserError, SiteOption, load, opened
+
+if TYPE_CHECKING:
+    from swapsync.jobs.cycle import SiteReport
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands."""
+    app.command()(sync)
+
+
+def sync(
+    site: SiteOption = None,
+    job: Annotated[
+        list[str] | None, typer.Option("--job", metavar="NAME", help="Only this job of the cycle; may be repeated.")
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """One whole cycle for each merchant: read both systems, decide, write credits, restocks and notes."""
+    from swapsync.clock import Clock
+    from swapsync.jobs.cycle import JOBS, run_sites
+
+    unknown = set(job or ()) - set(JOBS)
+    if unknown:
+        raise UserError(f"--job {sorted(unknown)[0]}: there is no such job; the jobs are {', '.join(JOBS)}")
+    settings = load(site)
+    clock = Clock()
+    started = clock.now()
+    with opened(settings) as store:
+        reports = run_sites(settings.sites, store, clock, [name for name in JOBS if not job or name in job])
+    if json:
+        from swapsync.cli.output import print_json
+        from swapsync.moments import to_text
+
+        print_json(
+            {
+                "started_at": to_text(started),
+                "finished_at": to_text(clock.now()),
+                "sites": [{"site": report.site, "jobs": [_as_json(run) for run in report.runs]} for report in reports],
+            }
+        )
+    else:
+        print_reports(reports)
+    if any(report.failed for report in reports):
+        raise typer.Exit(1)
+
+
+def _as_json(run: Any) -> dict[str, Any]:
+    return {
+        "job": run.job,
+        "status": run.status,
+        "read": run.read,
+        "changed": run.changed,
+        "sent": run.sent,
+        "failed": run.failed,
+        "seconds": run.seconds,
+        "error": run.error,
+        "remarks": run.remarks,
+    }
+
+
+def print_reports(reports: "list[SiteReport]") -> None:
+    """What each site's jobs did, for people."""
+    from swapsync.cli.output import print_table, printable
+
+    for report in reports:
+        print_table(
+            f"Site {report.site}",
+            ("job", "status", " read", " changed", " sent", " failed", " seconds"),
+            [(r.job, r.status, r.read, r.changed, r.sent, r.failed, f"{r.seconds:.2f}") for r in report.runs],
+        )
+        for run in report.runs:
+            for remark in [*run.remarks, *([run.error] if run.error else [])]:
+                typer.echo(f"  {run.job}: {printable(remark)}")

@@ -1,0 +1,68 @@
+"""What can go wrong with a remote system, grouped by what the caller should do next.
+
+    RemoteError
+    ├── TryLater                 nothing happened, or a repeat is harmless: call again, at ``retry_at`` if it is given
+    │   ├── Unreachable          nobody could be spoken to: connection refused, DNS, TLS, time-out
+    │   └── BadAnswer            somebody answered, but not as the contract says: HTML, cut short, another shape
+    ├── Refused                  the answer is no: never again unchanged
+    │   ├── NotFound             there is no such thing
+    │   └── CredentialsRejected  a person must correct the setting that the message names
+    └── InDoubt                  it may have happened: look at the remote side before anything is sent again
+
+    Malformed                    one received row can't be read; its neighbours can
+
+Every text is one line without control characters and without secrets.
+"""
+# ruff: noqa: N818 - the names say what to do next
+
+from datetime import datetime
+
+
+class RemoteError(Exception):
+    """A call to a remote system did not succeed."""
+
+
+class TryLater(RemoteError):
+    """The call may be repeated as it is, not before ``retry_at`` (UTC) where the other side named a moment."""
+
+    def __init__(self, message: str, retry_at: datetime | None = None) -> None:
+        super().__init__(message)
+        self.retry_at = retry_at
+
+
+class Unreachable(TryLater):
+    """No connection, or no answer in time."""
+
+
+class BadAnswer(TryLater):
+    """An answer that is not what the contract says."""
+
+
+class Refused(RemoteError):
+    """The other side said no, with an HTTP ``status`` and the ``detail`` it gave (blank if none)."""
+
+    def __init__(self, message: str, status: int, detail: str = "") -> None:
+        super().__init__(message)
+        self.status = status
+        self.detail = detail
+
+
+class NotFound(Refused):
+    """What the call names does not exist there."""
+
+
+class CredentialsRejected(Refused):
+    """The credentials are wrong, revoked, or of another account."""
+
+
+class InDoubt(RemoteError):
+    """A call that must not be repeated blindly was sent, and whether it took effect is not known."""
+
+
+class Malformed(ValueError):
+    """A received row that can't be read: why, and the remote id of the row where that much could be read."""
+
+    def __init__(self, reason: str, remote_id: str | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.remote_id = remote_id

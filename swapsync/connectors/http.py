@@ -1,0 +1,400 @@
+"""The HTTP core: the only module that speaks ``requests``.
+
+A `Connection` is one remote account: one session, one rate budget, one set of credentials, one retry policy. What
+comes of a call is decided by the table `_FATES`, and said in the exceptions of `swapsync.connectors.errors`.
+"""
+
+import json
+import re
+import ssl
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from email.utils import parsedate_to_datetime
+from http.cookiejar import DefaultCookiePolicy
+from importlib.metadata import version
+from typing import Any, Protocol
+
+import requests
+import urllib3.exceptions
+from loguru import logger
+from pyrate_limiter import Duration, InMemoryBucket, Rate, RateItem
+from tenacity import RetryCallState, Retrying, retry_if_result, stop_after_attempt, wait_exponential_jitter
+
+from swapsync.clock import Clock
+from swapsync.connectors.errors import (
+    BadAnswer,
+    CredentialsRejected,
+    InDoubt,
+    NotFound,
+    Refused,
+    RemoteError,
+    TryLater,
+    Unreachable,
+)
+
+MAX_WAIT_SECONDS = 60
+_MAX_BODY_BYTES = 64 * 2**20
+_MAX_TEXT = 300
+_LONGEST_RETRY_AFTER = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Fate:
+    """What the caller gets to hear, and whether the call is tried again before that."""
+
+    error: type[RemoteError]
+    again: bool = False
+
+
+_NOT_SENT, _LOST, _UNREADABLE, _SERVER_ERROR, _OTHER_STATUS = "not sent", "lost", "unreadable", "5xx", "other"
+_IN_DOUBT = _Fate(InDoubt)
+_NO_EFFECT = _Fate(TryLater, again=True)
+
+# What came back: (for a call that may be repeated, for one that may not).
+_FATES: dict[str | int, tuple[_Fate, _Fate]] = {
+    _NOT_SENT: (_Fate(Unreachable, again=True), _Fate(Unreachable, again=True)),
+    _LOST: (_Fate(Unreachable, again=True), _IN_DOUBT),
+    _UNREADABLE: (_Fate(BadAnswer, again=True), _IN_DOUBT),
+    _SERVER_ERROR: (_Fate(TryLater, again=True), _IN_DOUBT),
+    429: (_NO_EFFECT, _NO_EFFECT),
+    409: (_Fate(Refused, again=True), _Fate(Refused, again=True)),
+    401: (_Fate(CredentialsRejected), _Fate(CredentialsRejected)),
+    404: (_Fate(NotFound), _Fate(NotFound)),
+    _OTHER_STATUS: (_Fate(Refused), _Fate(Refused)),
+}
+
+
+class Bearer(Protocol):
+    """Where a connection gets its bearer tokens."""
+
+    def token(self) -> str:
+        """A token that is good now. Raises RemoteError when there is none to be had."""
+
+    def reject(self, token: str) -> None:
+        """Takes note that the other side no longer accepts this token."""
+
+
+@dataclass(slots=True)
+class _Call:
+    method: str
+    path: str
+    params: Mapping[str, str | int] | None
+    data: bytes | None
+    headers: Mapping[str, str]
+    repeatable: bool
+    anonymous: bool
+    token: str = ""
+    renewed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    error: RemoteError
+    again: bool
+    wait_seconds: float = 0
+
+
+class Connection:
+    """One remote account; may be used by several threads at once, which then share its rate budget."""
+
+    def __init__(
+        self,
+        name: str,
+        base_url: str,
+        *,
+        clock: Clock,
+        timeout: float,
+        max_attempts: int,
+        backoff: float,
+        requests_per_minute: int,
+        headers: Mapping[str, str],
+        credentials_hint: str,
+        secrets: tuple[str, ...] = (),
+        bearer: Bearer | None = None,
+    ) -> None:
+        """``timeout`` and ``backoff`` (the first wait) are in seconds; ``requests_per_minute`` 0 is no limit.
+
+        ``credentials_hint`` names the settings to check when the credentials are rejected. No text of an exception
+        ever holds one of the ``secrets``, or a token of ``bearer``.
+        """
+        self.name = name
+        self._base_url = base_url.rstrip("/")
+        self._clock = clock
+        self._timeout = timeout
+        self._credentials_hint = credentials_hint
+        self._secrets = secrets
+        self._bearer = bearer
+        self._budget = _RateBudget(requests_per_minute, clock) if requests_per_minute else None
+        self._session = requests.Session()
+        self._session.headers.update({"User-Agent": f"swapsync/{version('swapsync')}", "Accept": "application/json"})
+        self._session.headers.update(headers)
+        self._session.auth = _leave_as_is
+        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
+        self._backoff = wait_exponential_jitter(initial=backoff, max=MAX_WAIT_SECONDS, jitter=backoff)
+        self._retrying = Retrying(
+            sleep=clock.sleep,
+            stop=stop_after_attempt(max_attempts),
+            wait=self._wait_seconds,
+            retry=retry_if_result(lambda outcome: isinstance(outcome, _Failure) and outcome.again),
+            retry_error_callback=lambda state: state.outcome.result() if state.outcome else None,
+        )
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str | int] | None = None,
+        json: Any = None,
+        headers: Mapping[str, str] | None = None,
+        repeatable: bool,
+        anonymous: bool = False,
+    ) -> Any:
+        """The parsed JSON of the answer, numbers with a fraction as Decimal; None for an empty body.
+
+        ``path`` is percent-encoded already. ``repeatable``: sending it twice is the same as once; without it, the
+        call is tried again only where it provably had no effect, and a 2xx status is proof enough whatever the body.
+        ``anonymous``: without a bearer token. Raises RemoteError; the module `errors` says which kind when.
+        """
+        call = _Call(method, path, params, None, dict(headers or ()), repeatable, anonymous or self._bearer is None)
+        if json is not None:
+            call.data = _to_json(json)
+            call.headers = {"Content-Type": "application/json", **call.headers}
+        outcome = self._retrying(self._attempt, call)
+        if isinstance(outcome, _Failure):
+            raise outcome.error
+        return outcome
+
+    def _attempt(self, call: _Call) -> Any:
+        outcome = self._send(call)
+        if self._bearer and not call.anonymous and not call.renewed and _is_unauthorised(outcome):
+            call.renewed = True
+            self._bearer.reject(call.token)
+            outcome = self._send(call)
+        return outcome
+
+    def _send(self, call: _Call) -> Any:
+        headers = call.headers
+        if self._bearer and not call.anonymous:
+            call.token = self._bearer.token()
+            headers = {**headers, "Authorization": f"Bearer {call.token}"}
+        if self._budget:
+            self._budget.wait_for_turn()
+        started = time.perf_counter()
+        status, body, trouble = 0, b"", None
+        try:
+            with self._session.request(
+                call.method,
+                self._base_url + call.path,
+                params=call.params,
+                data=call.data,
+                headers=headers,
+                timeout=self._timeout,
+                allow_redirects=False,
+                stream=True,
+            ) as response:
+                status = response.status_code
+                body = _bounded_body(response)
+        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+            if isinstance(error, ValueError):  # a URL or header that could never be sent; its text quotes the value
+                raise ValueError(f"{self.name}: the request is not valid ({type(error).__name__})") from None
+            trouble = error
+        milliseconds = round((time.perf_counter() - started) * 1000)
+        logger.debug(
+            "{} {} {} {} {} ms", self.name, call.method, _without_email(call.path), status or "-", milliseconds
+        )
+        if not status and trouble:
+            return self._failure(call, _NOT_SENT if _never_sent(trouble) else _LOST, _innermost(trouble))
+        if not 200 <= status < 300:
+            return self._bad_status(call, status, response.headers, body)
+        return self._parsed(call, response.headers.get("Content-Type", ""), body, trouble)
+
+    def _parsed(self, call: _Call, content_type: str, body: bytes, trouble: Exception | None) -> Any:
+        if not call.repeatable:
+            if "html" in content_type.lower():  # a proxy's page: whether anything got past it can't be told
+                return self._failure(call, _UNREADABLE, "an HTML page came instead of an answer")
+            return None if trouble else _json_or_none(body)
+        if trouble:
+            return self._failure(call, _UNREADABLE, f"the answer broke off: {_innermost(trouble)}")
+        try:
+            return _from_json(body)
+        except (ValueError, RecursionError):
+            return self._failure(call, _UNREADABLE, "the answer is not JSON")
+
+    def _bad_status(self, call: _Call, status: int, headers: Mapping[str, str], body: bytes) -> _Failure:
+        detail = self._clean(_detail(body))
+        what = f"answered {status}{f': {detail}' if detail else ''}"
+        if 300 <= status < 400:
+            what = f"answered {status}: redirects are not followed, check the base URL"
+        if status == 401:
+            what = f"rejects the credentials, {self._credentials_hint} ({what})"
+        kind: str | int = status if status in _FATES else _SERVER_ERROR if status >= 500 else _OTHER_STATUS
+        now = self._clock.now()
+        asked = _retry_after(headers.get("Retry-After", ""), now) if status in (429, 503) else None
+        return self._failure(call, kind, what, status=status, detail=detail, wait=asked)
+
+    def _failure(
+        self,
+        call: _Call,
+        kind: str | int,
+        what: str,
+        *,
+        status: int = 0,
+        detail: str = "",
+        wait: timedelta | None = None,
+    ) -> _Failure:
+        fate = _FATES[kind][0 if call.repeatable else 1]
+        doubt = "; whether it took effect is not known" if fate.error is InDoubt else ""
+        what = self._clean(what, call.token)[: _MAX_TEXT - len(doubt) - 100]
+        message = self._clean(
+            f"{self.name}: {call.method} {_without_email(call.path)[-90:]}: {what}{doubt}", call.token
+        )
+        if issubclass(fate.error, Refused):
+            return _Failure(fate.error(message, status, self._clean(detail, call.token)), fate.again)
+        if issubclass(fate.error, TryLater):
+            error = fate.error(message, self._clock.now() + wait if wait else None)
+            seconds = wait.total_seconds() if wait else 0
+            return _Failure(error, fate.again and seconds <= MAX_WAIT_SECONDS, seconds)
+        return _Failure(fate.error(message), fate.again)
+
+    def _clean(self, text: str, token: str = "") -> str:
+        for secret in (*self._secrets, token):
+            if secret:
+                text = text.replace(secret, "***")
+        return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:_MAX_TEXT]
+
+    def _wait_seconds(self, state: RetryCallState) -> float:
+        failure = state.outcome.result() if state.outcome else None
+        return failure.wait_seconds if failure and failure.wait_seconds else self._backoff(state)
+
+
+class _RateBudget:
+    """At most so many requests within any minute, whichever thread sends them."""
+
+    def __init__(self, requests_per_minute: int, clock: Clock) -> None:
+        self._clock = clock
+        self._bucket = InMemoryBucket([Rate(requests_per_minute, Duration.MINUTE)])
+        self._lock = threading.Lock()
+
+    def wait_for_turn(self) -> None:
+        while wait := self._milliseconds_to_wait():
+            self._clock.sleep(wait / 1000)
+
+    def _milliseconds_to_wait(self) -> int:
+        with self._lock:
+            now = int(self._clock.now().timestamp() * 1000)
+            newest = self._bucket.peek(0)
+            if newest and newest.timestamp > now:  # the clock was set back
+                self._bucket.flush()
+            self._bucket.leak(now)
+            request = RateItem("request", now)
+            if self._bucket.put(request):
+                return 0
+            wait = self._bucket.waiting(request)
+            assert isinstance(wait, int)  # of an in-memory bucket
+            return wait
+
+
+def _leave_as_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """Keeps requests from putting a password of ~/.netrc over our own Authorization header."""
+    return request
+
+
+def _to_json(value: Any) -> bytes:
+    return json.dumps(value, allow_nan=False, separators=(",", ":")).encode()
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+_decoder = json.JSONDecoder(parse_float=Decimal, parse_constant=_no_number)
+
+
+def _from_json(body: bytes) -> Any:
+    return _decoder.decode(body.decode("utf-8-sig")) if body.strip() else None
+
+
+def _json_or_none(body: bytes) -> Any:
+    try:
+        return _from_json(body)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _bounded_body(response: requests.Response) -> bytes:
+    chunks = []
+    left = _MAX_BODY_BYTES
+    for chunk in response.iter_content(2**20):
+        left -= len(chunk)
+        if left < 0:
+            raise requests.exceptions.ContentDecodingError(f"it is longer than {_MAX_BODY_BYTES} bytes")
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def _detail(body: bytes) -> str:
+    """What an error body says: problem details, or Swap's statusCode/message/error; blank if neither."""
+    problem = _json_or_none(body)
+    if not isinstance(problem, dict):
+        return ""
+    message = next((problem[key] for key in ("detail", "message", "title", "error") if problem.get(key)), "")
+    parts = [str(part) for part in (message if isinstance(message, list) else [message]) if part]
+    errors = problem.get("errors")
+    for error in errors if isinstance(errors, list) else []:
+        if isinstance(error, dict):
+            parts.append(" ".join(str(error[key]) for key in ("property", "message") if error.get(key)))
+    return "; ".join(parts)
+
+
+def _retry_after(value: str, now: datetime) -> timedelta | None:
+    """How long a Retry-After header asks to wait, at most a day; None if it asks for nothing or can't be read."""
+    if re.fullmatch(r"[0-9]{1,9}", value.strip()):
+        wait = timedelta(seconds=int(value))
+    else:
+        try:
+            at = parsedate_to_datetime(value)
+            wait = (at if at.tzinfo else at.replace(tzinfo=UTC)) - now
+        except (ValueError, OverflowError):
+            return None
+    return min(wait, _LONGEST_RETRY_AFTER) if wait > timedelta(0) else None
+
+
+def _is_unauthorised(outcome: Any) -> bool:
+    return isinstance(outcome, _Failure) and isinstance(outcome.error, CredentialsRejected)
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The error and what it was caused by, innermost last."""
+    seen: set[int] = set()
+    following: BaseException | None = error
+    while following is not None and id(following) not in seen:
+        seen.add(id(following))
+        yield following
+        candidates = (getattr(following, "reason", None), *following.args, following.__cause__, following.__context__)
+        following = next((c for c in candidates if isinstance(c, BaseException) and id(c) not in seen), None)
+
+
+def _never_sent(error: BaseException) -> bool:
+    """Whether the request provably did not leave: no connection came about, or the server is not the one it claims."""
+    before_sending = (
+        requests.ConnectTimeout,
+        urllib3.exceptions.NewConnectionError,
+        urllib3.exceptions.ConnectTimeoutError,
+        ssl.SSLCertVerificationError,
+    )
+    return any(isinstance(cause, before_sending) for cause in _causes(error))
+
+
+def _innermost(error: BaseException) -> str:
+    """The root cause in words; the outer layers of requests quote the URL with all its query values."""
+    *_, root = _causes(error)
+    return str(root) or type(root).__name__
+
+
+def _without_email(path: str) -> str:
+    return re.sub(r"[^/]*(%40|@)[^/]*", "…", path)

