@@ -134,7 +134,7 @@ class Connection:
         self._session.headers.update(headers)
         self._session.auth = _leave_as_is
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
-        self._backoff = wait_exponential_jitter(initial=backoff, max=MAX_WAIT_SECONDS, jitter=backoff)
+        self._backoff = wait_exponential_jitter(multiplier=backoff, max=MAX_WAIT_SECONDS, jitter=backoff)
         self._retrying = Retrying(
             sleep=clock.sleep,
             stop=stop_after_attempt(max_attempts),

@@ -340,7 +340,7 @@ def link_returns(connection: Connection, site: str) -> int:
         .group_by(returns.c.return_id)
         .having(func.count() == 1)
     ).all()
-    links = dict(row._tuple() for row in by_name) | dict(row._tuple() for row in by_id)
+    links = {row.return_id: row.order_id for row in (*by_name, *by_id)}
     link(connection, site, links)
     return len(links)
 
@@ -362,7 +362,7 @@ def note_look_up(connection: Connection, site: str, return_ids: Collection[str],
         connection.execute(
             update(returns)
             .where(returns.c.site == site, returns.c.return_id.in_(ids))
-            .values(order_checked_at=now, dirty=True)
+            .values(order_checked_at=now, dirty=or_(returns.c.dirty, returns.c.order_checked_at.is_(None)))
         )
 
 
