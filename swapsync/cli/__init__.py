@@ -5,7 +5,7 @@ from typing import NoReturn
 
 import typer
 
-from swapsync.cli import look, run, work
+from swapsync.cli import backfill, daemon, demo, doctor, look, reconcile, run, work
 
 app = typer.Typer(
     name="swapsync",
@@ -15,7 +15,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Turns returns in Swap into credit notes, restocks and status on SparkLayer orders.",
 )
-for commands in (run, look, work):
+for commands in (demo, run, daemon, backfill, reconcile, look, work, doctor):
     commands.register(app)
 
 
