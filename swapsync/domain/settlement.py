@@ -278,7 +278,8 @@ def _claim_lines(facts: ReturnFacts, matches: Mapping[str, LineMatch], ledger: _
 class _Book:
     """The working paper of one return: problems found so far, and what they hold.
 
-    ``frozen``: nothing at all may follow. ``money_held``: no credit. ``held_lines``: neither credit nor stock for them.
+    ``frozen``: nothing at all may follow. ``money_held``: no credit yet. ``denied``: no credit, as a person decided.
+    ``held_lines``: neither credit nor stock for them. ``asked_lines``: no credit for them until a person decides.
     """
 
     def __init__(self, facts: ReturnFacts, order: Order | None, policy: Policy) -> None:
@@ -286,6 +287,7 @@ class _Book:
         self.problems: list[Problem] = []
         self.frozen = False
         self.money_held = False
+        self.denied = False
         self.held_lines: set[str] = set()
         self.asked_lines: set[str] = set()
         self.route: Route | None = None
@@ -336,8 +338,10 @@ class _Book:
             refunded = money.to_text(ret.refunded, ret.currency)
             detail = f"Swap shows {refunded} {ret.currency} given back on {order.payment_method} order {order.visible}"
             ruling = self._open(Code.GATEWAY_REFUND_ON_ACCOUNT, "", detail)
-            if ruling is None or ruling.action is not Action.CREDIT:
+            if ruling is None:
                 self.money_held = True
+            elif ruling.action is Action.DENY:
+                self.denied = True
         if not self.po_number:
             detail = f"{order.payment_method} order {order.visible} has no PO number"
             ruling = self._open(Code.PO_NUMBER_MISSING, "", detail)
@@ -458,7 +462,7 @@ class _Book:
         self, matches: Mapping[str, LineMatch], granted: Mapping[str, int], ledger: _OrderLedger
     ) -> tuple[CreditLine, ...]:
         """The lines of the next credit note: accepted units that none covers yet. Empty when worth nothing."""
-        if self.frozen or self.money_held or self.route is not Route.CREDIT_NOTE:
+        if self.frozen or self.money_held or self.denied or self.route is not Route.CREDIT_NOTE:
             return ()
         lines = []
         for line in self.ret.lines:
@@ -527,6 +531,8 @@ class _Book:
             return Settlement.DUE
         if self.facts.credited:
             return Settlement.CREDITED
+        if self.denied:
+            return Settlement.DENIED
         if self.route is Route.GATEWAY:
             refunded = ret.status is ReturnStatus.CLOSED and ret.refunded > 0
             return Settlement.REFUNDED_BY_GATEWAY if refunded else Settlement.NONE
