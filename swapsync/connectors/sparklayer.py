@@ -11,21 +11,8 @@ from swapsync.clock import Clock
 from swapsync.connectors.errors import BadAnswer, CredentialsRejected, Malformed, NotFound, Refused
 from swapsync.connectors.http import Connection
 from swapsync.connectors.reading import Row, field, shown, text, whole
-from swapsync.connectors.sparklayer_reader import order_updated_at, read_customer, read_order, read_variant
 from swapsync.domain import money
 from swapsync.settings import SiteSettings
-
-__all__ = [
-    "PAGE_SIZE",
-    "OrderRef",
-    "SparkLayerClient",
-    "StockLevel",
-    "StockLevelWrite",
-    "order_updated_at",
-    "read_customer",
-    "read_order",
-    "read_variant",
-]
 
 PAGE_SIZE = 500
 STOCK_PAIRS_PER_CALL = 500

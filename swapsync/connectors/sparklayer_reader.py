@@ -41,11 +41,7 @@ def read_order(row: Any, naive_timezone: str | None = None) -> Order:
     ``returned`` package are still counted in the others is not known, so the larger of both counts, never their sum.
     """
     row = _object(row)
-    ids: Row = next((row[name] for name in _ORDER_IDENTIFIERS if isinstance(row.get(name), dict)), {})
-    sparklayer, platform, visible = (identifier(ids.get(kind)) for kind in ("sparklayer", "platform", "visible"))
-    order_id = sparklayer or (platform and f"platform:{platform}") or (visible and f"visible:{visible}")
-    if not order_id:
-        raise Malformed("purchase_identifiers: none is given")
+    order_id, platform, visible = _order_ids(row)
     currency = (text(row.get("currency_code")) or text(_part(row, "calculated_total").get("currency"))).strip().upper()
     buyers = _part(row, "customer_identifiers")
     try:
@@ -71,10 +67,14 @@ def order_updated_at(row: Any, naive_timezone: str | None = None) -> datetime:
     """When the purchase was last changed. Raises Malformed when it doesn't say so readably."""
     row = _object(row)
     dates = _part(row, "dates")
-    for name, part in (("updated_at", dates), ("revision_date", row), ("created_at", dates)):
-        if text(part.get(name)):
-            return field(part, name, partial(moment, naive_timezone=naive_timezone))
-    raise Malformed("dates.updated_at is missing")
+    try:
+        for name, part in (("updated_at", dates), ("revision_date", row), ("created_at", dates)):
+            if text(part.get(name)):
+                return field(part, name, partial(moment, naive_timezone=naive_timezone))
+        raise Malformed("dates.updated_at is missing")
+    except Malformed as error:
+        error.remote_id = _order_ids(row)[0]
+        raise
 
 
 def read_customer(row: Any) -> Customer:
@@ -102,6 +102,16 @@ def _object(row: Any) -> Row:
 def _part(row: Row, name: str) -> Row:
     part = row.get(name)
     return part if isinstance(part, dict) else {}
+
+
+def _order_ids(row: Row) -> tuple[str, str, str]:
+    """Our own id of the order, its platform id, and the name that customers see."""
+    ids: Row = next((row[name] for name in _ORDER_IDENTIFIERS if isinstance(row.get(name), dict)), {})
+    sparklayer, platform, visible = (identifier(ids.get(kind)) for kind in ("sparklayer", "platform", "visible"))
+    order_id = sparklayer or (platform and f"platform:{platform}") or (visible and f"visible:{visible}")
+    if not order_id:
+        raise Malformed("purchase_identifiers: none is given")
+    return order_id, platform, visible
 
 
 def _placed_at(dates: Row, naive_timezone: str | None) -> datetime | None:

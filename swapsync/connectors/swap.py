@@ -8,14 +8,18 @@ from typing import Any, Self
 from swapsync.clock import Clock
 from swapsync.connectors.errors import BadAnswer
 from swapsync.connectors.http import Connection
-from swapsync.connectors.reading import scrub
-from swapsync.connectors.swap_reader import read_return
+from swapsync.domain.returns import Condition
 from swapsync.settings import SiteSettings
-
-__all__ = ["PAGE_SIZE", "ReturnsPage", "SwapClient", "read_return", "scrub"]
 
 PAGE_SIZE = 100
 _RETURNS = "/v2/external/returns"
+_CONDITION = {
+    Condition.SELLABLE: "Sellable",
+    Condition.DAMAGED: "Damaged",
+    Condition.MISSING: "Missing",
+    Condition.WRONG_ITEM: "Wrong-Item",
+    Condition.NO_VALUE: "No-Value",
+}
 _LIST = ("returns", "orders")  # what the list is called, the better name first
 
 
@@ -104,7 +108,7 @@ class SwapClient:
     def report_quality_control(
         self,
         *,
-        condition: str,
+        condition: Condition,
         quantity: int,
         order_id: str = "",
         order_name: str = "",
@@ -128,7 +132,7 @@ class SwapClient:
             "receipt_date": _wire_time(received_at) if received_at else "",
             "carton_id": carton_id,
         }
-        report = {"store_id": self._store_id, "condition": condition, "return_qty": quantity}
+        report = {"store_id": self._store_id, "condition": _CONDITION[condition], "return_qty": quantity}
         report |= {name: value for name, value in optional.items() if value}
         self._connection.request("POST", "/v1/external/quality-control/update", json=report, repeatable=False)
 
