@@ -10,7 +10,7 @@ import orjson
 from sqlalchemy import Connection, and_, bindparam, delete, exists, func, literal, or_, select, update
 
 from swapsync.domain.orders import Customer, Order
-from swapsync.domain.returns import Return, Settlement
+from swapsync.domain.returns import Return, Settlement, logistics
 from swapsync.store.db import chunks, insert_new, table, upsert
 from swapsync.store.events import Event, record_events
 from swapsync.store.tables import (
@@ -177,7 +177,7 @@ def _return_row(
         "settled_outside": outside,
         "credited_basis": "",
         "po_number": "",
-        "logistics": "",
+        "logistics": logistics(ret),
         "inspection": "none",
         "settlement": Settlement.SETTLED_OUTSIDE if outside else Settlement.NONE,
         "dirty": not outside,
