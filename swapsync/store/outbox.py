@@ -17,6 +17,7 @@ from sqlalchemy import (
     Row,
     and_,
     bindparam,
+    case,
     exists,
     literal_column,
     or_,
@@ -25,9 +26,9 @@ from sqlalchemy import (
 )
 
 from swapsync.store.db import chunks, insert_new, table
-from swapsync.store.tables import OutboxRow
+from swapsync.store.tables import CreditNoteRow, OutboxRow
 
-outbox = table(OutboxRow)
+outbox, credit_notes = table(OutboxRow), table(CreditNoteRow)
 GIVE_UP_AFTER = 10
 
 
@@ -185,22 +186,23 @@ def release(connection: Connection, ids: Iterable[int]) -> None:
 def retry(connection: Connection, site: str, ids: Sequence[int], now: datetime) -> list[int]:
     """Has failed or postponed effects tried again now; returns the ids of those that will be.
 
-    What is in doubt stays in doubt: it is looked for first.
+    What is in doubt stays in doubt: it is looked for first. A credit note whose delivery had failed is pending again.
     """
     retried: list[int] = []
     for part in chunks(ids):
         rows = connection.execute(
-            select(outbox.c.id, outbox.c.state).where(
-                outbox.c.site == site, outbox.c.id.in_(part), outbox.c.state != "sent"
-            )
+            update(outbox)
+            .where(outbox.c.site == site, outbox.c.id.in_(part), outbox.c.state != "sent")
+            .values(state=case((outbox.c.state == "in_doubt", "in_doubt"), else_="pending"), next_attempt_at=now)
+            .returning(outbox.c.id, outbox.c.kind, outbox.c.effect_key)
         ).all()
-        for state, new_state in (("failed", "pending"), ("pending", "pending"), ("in_doubt", "in_doubt")):
-            _set(
-                connection,
-                [{"of_id": row.id} for row in rows if row.state == state],
-                state=new_state,
-                next_attempt_at=now,
-            )
+        credits = [row.effect_key for row in rows if row.kind == Kind.CREDIT]
+        connection.execute(
+            update(credit_notes)
+            .where(credit_notes.c.site == site, credit_notes.c.platform_id.in_(credits))
+            .where(credit_notes.c.state == "failed")
+            .values(state="pending")
+        )
         retried += [row.id for row in rows]
     return retried
 
