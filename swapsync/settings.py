@@ -455,20 +455,7 @@ _CONNECTION = frozenset(
         "sparklayer_client_secret",
     }
 )
-_FILE_ONLY = frozenset(
-    {
-        "payment_routes",
-        "amount_tolerance",
-        "amount_tolerance_percent",
-        "credit_note_prefix",
-        "push_credits",
-        "push_restocks",
-        "push_status",
-        "swap_qc_updates",
-        "naive_timezone",
-        "schedule",
-    }
-)
+_FILE_ONLY = frozenset({"payment_routes", "schedule"})
 
 
 def _site_scope(key: str) -> Scope:
@@ -623,11 +610,28 @@ def load_settings(
         if complete is not None:
             sites.append(complete)
 
+    _refuse_twins(sites)
     return _validated(
         Settings,
         {**process, "sites": sites, "warnings": _warnings(environment, file)},
         {doc.key: f"{_PREFIX}{doc.key.upper()}" for doc in _PROCESS_SETTINGS},
     )
+
+
+def _refuse_twins(sites: list[SiteSettings]) -> None:
+    """Two sites on one account would each credit and restock the same returns."""
+    owners: dict[tuple[str, str, str], str] = {}
+    for site in sites:
+        for account in (
+            ("SWAP_STORE_ID", site.swap_base_url, site.swap_store_id),
+            ("SPARKLAYER_SITE_ID", site.sparklayer_base_url, site.sparklayer_site_id),
+        ):
+            owner = owners.setdefault(account, site.slug)
+            if owner != site.slug:
+                raise SettingsError(
+                    f'{_PREFIX}{account[0]} is the same for the sites "{owner}" and "{site.slug}": '
+                    "one of them would do everything a second time"
+                )
 
 
 def settings_reference() -> str:

@@ -784,10 +784,8 @@ def test_an_unknown_variable_is_a_warning_with_the_nearest_name_and_without_its_
 
 
 def test_a_variable_for_a_setting_that_only_the_toml_takes_says_so(load: Load) -> None:
-    settings = load({"SWAPSYNC_CREDIT_NOTE_PREFIX": "X"})
-    assert settings.warnings == (
-        "SWAPSYNC_CREDIT_NOTE_PREFIX is not read from the environment: set credit_note_prefix in the TOML file",
-    )
+    settings = load({"SWAPSYNC_SCHEDULE": "X"})
+    assert settings.warnings == ("SWAPSYNC_SCHEDULE is not read from the environment: set schedule in the TOML file",)
     assert settings.sites[0].credit_note_prefix == "CN-"
 
 
@@ -862,3 +860,9 @@ def test_loading_settings_imports_no_heavy_library() -> None:
     code = f"import sys, swapsync.settings; print([name for name in {heavy!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.strip() == "[]"
+
+
+def test_two_sites_on_one_swap_store_or_one_sparklayer_site_are_refused(load: Load) -> None:
+    for shared in (("00456", "00123"), ("bolt-trade", "acme-trade")):
+        message = refusal(load, toml=ACME + BOLT.replace(*shared), environ=ACME_SECRETS | BOLT_SECRETS)
+        assert 'is the same for the sites "acme" and "bolt"' in message

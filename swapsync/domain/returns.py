@@ -144,11 +144,12 @@ class Return:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What the warehouse found for some units of a line."""
+    """What the warehouse found for some units of a line; ``key`` names the finding."""
 
     line_id: str
     condition: Condition
     quantity: int
+    key: str = ""
 
 
 def found(findings: Iterable[Finding], line_id: str) -> Counter[Condition]:

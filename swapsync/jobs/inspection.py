@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, select
+from sqlalchemy import Connection, func, select
 
 from swapsync.domain.returns import Condition
 from swapsync.store.cases import findings
@@ -156,7 +156,7 @@ def _quantity(text: str) -> int:
     return int(text)
 
 
-def _return(connection: Connection, site: str, rma: str) -> Row[Any]:
+def _return(connection: Connection, site: str, rma: str) -> Any:
     found = connection.execute(
         select(returns.c.return_id, returns.c.settled_outside).where(
             returns.c.site == site, returns.c.rma_number == rma

@@ -11,6 +11,7 @@ from sqlalchemy import Row
 
 from swapsync.connectors.errors import NotFound
 from swapsync.connectors.sparklayer import OrderRef
+from swapsync.domain.returns import Condition
 from swapsync.jobs.delivery import Outcome, attempt, deliver, note_outcome
 from swapsync.jobs.workplace import Tally, Workplace
 from swapsync.store import outbox
@@ -19,21 +20,23 @@ from swapsync.store.outbox import Kind
 
 
 def push_status(place: Workplace, tally: Tally) -> None:
-    """Delivers the notes that are due."""
+    """Delivers the notes that are due, and to Swap the warehouse's findings where the site has switched that on."""
     if not place.site.push_status:
         tally.remarks.append("notes are switched off for this site (push_status)")
         return
-    deliver(place, tally, Kind.NOTE, lambda rows: _batch(place, rows))
+    deliver(place, tally, Kind.NOTE, lambda rows: _write_notes(place, rows))
+    if place.site.swap_qc_updates:
+        deliver(place, tally, Kind.QUALITY_CONTROL, lambda rows: _report_findings(place, rows))
 
 
-def _batch(place: Workplace, rows: list[Row[Any]]) -> Outcome:
+def _write_notes(place: Workplace, rows: list[Row[Any]]) -> Outcome:
     found = _look_for(place, [row for row in rows if row.state == "in_doubt"])
     written = [row for row in rows if row.id in found]
     to_send = [row for row in rows if row.id not in found]
     with place.store.transaction() as connection:
         outbox.release(connection, [row.id for row in to_send if row.state == "in_doubt"])
         taken = outbox.mark_in_doubt(connection, [row.id for row in to_send])
-    outcome = attempt([row for row in to_send if row.id in taken], lambda row: _send(place, row))
+    outcome = attempt([row for row in to_send if row.id in taken], lambda row: _write_note(place, row))
     outcome.sent += written
     with place.store.transaction() as connection:
         note_outcome(connection, place, outcome)
@@ -50,7 +53,7 @@ def _batch(place: Workplace, rows: list[Row[Any]]) -> Outcome:
     return outcome
 
 
-def _send(place: Workplace, row: Row[Any]) -> None:
+def _write_note(place: Workplace, row: Row[Any]) -> None:
     place.sparklayer.add_note(OrderRef(**row.payload["order"]), row.payload["body"])
 
 
@@ -68,3 +71,24 @@ def _look_for(place: Workplace, doubtful: list[Row[Any]]) -> set[int]:
         bodies = [str(event.get("body") or "") for event in history]
         found |= {row.id for row in rows if any(row.payload["token"] in body for body in bodies)}
     return found
+
+
+def _report_findings(place: Workplace, rows: list[Row[Any]]) -> Outcome:
+    """Reports findings to Swap. Whether a repeat adds up is not known, and Swap shows nothing line by line that could
+    settle a doubt, so a report whose reply was lost goes to a person instead of being sent again."""
+    doubtful = [row for row in rows if row.state == "in_doubt"]
+    with place.store.transaction() as connection:
+        taken = outbox.mark_in_doubt(connection, [row.id for row in rows if row.state == "pending"])
+    outcome = attempt([row for row in rows if row.id in taken], lambda row: _report_finding(place, row))
+    why = "no reply came, so Swap may have taken it: check the return in Swap before you retry"
+    outcome.refused += [(row, why) for row in doubtful] + [(row, why) for row, _ in outcome.doubtful]
+    outcome.doubtful.clear()
+    with place.store.transaction() as connection:
+        note_outcome(connection, place, outcome)
+        outbox.release(connection, [row.id for row in outcome.untried])
+    return outcome
+
+
+def _report_finding(place: Workplace, row: Row[Any]) -> None:
+    payload = row.payload
+    place.swap.report_quality_control(**payload | {"condition": Condition(payload["condition"])})

@@ -5,22 +5,23 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, insert, update
+from sqlalchemy import Connection, and_, bindparam, insert, select, update
 
 from swapsync.domain import money, notes
 from swapsync.domain.notes import Milestone
 from swapsync.domain.orders import Order
 from swapsync.domain.returns import Return
-from swapsync.domain.settlement import Case, Decision, ReturnFacts, decide
+from swapsync.domain.settlement import Case, Decision, ReturnFacts, decide, method_key
 from swapsync.domain.stock import ROUTE, Location, Movement
+from swapsync.jobs.push_restocks import ledger_levels
 from swapsync.jobs.workplace import Tally, Workplace, order_ref
 from swapsync.settings import SiteSettings
 from swapsync.store import exceptions, runs
 from swapsync.store.cases import credit_note_lines, credit_notes, load_cases, movements, undecided
 from swapsync.store.events import Event, record_events
 from swapsync.store.exceptions import Sighting
-from swapsync.store.outbox import Effect, Kind, enqueue
-from swapsync.store.staging import return_lines, returns
+from swapsync.store.outbox import Effect, Kind, enqueue, is_open, outbox
+from swapsync.store.staging import mark_dirty, return_lines, returns
 
 BATCH = 300
 
@@ -34,16 +35,66 @@ def reconcile(place: Workplace, tally: Tally) -> None:
 def decide_batch(place: Workplace, tally: Tally) -> int:
     """Decides on one batch of orders in one transaction; returns how many returns were decided on."""
     with place.store.transaction() as connection:
-        last_number = runs.lock_site(connection, place.slug)
-        order_ids, orphans = undecided(connection, place.slug, BATCH)
-        if not order_ids and not orphans:
-            return 0
-        book = Decisions(place.site, last_number, place.clock.now())
-        for case in load_cases(connection, place.slug, order_ids, orphans):
-            book.add(case, decide(case, place.policy))
-        book.record(connection)
-        tally.read += len(book.return_updates)
-        return len(book.return_updates)
+        decided = _decide(connection, place)
+    tally.read += decided
+    return decided
+
+
+def planned_effects(place: Workplace) -> list[Effect]:
+    """What would be sent if all was decided and delivered now, what waits in the outbox already included.
+
+    It is decided by the same code, in one transaction that is rolled back: no decision stays. Credits count as
+    delivered, so that the notes that follow them are in the plan. What the site has switched off is not. A stock
+    level stands once for each SKU and location, and carries the ``level`` in its payload.
+    """
+    off = {
+        *(() if place.site.push_credits else (Kind.CREDIT,)),
+        *(() if place.site.push_restocks else (Kind.STOCK_LEVEL, Kind.RESTOCK)),
+        *(() if place.site.push_status else (Kind.NOTE,)),
+    }
+    with place.store.transaction() as connection:
+        _decide_all(connection, place)
+        if Kind.CREDIT not in off:
+            _assume_credits_delivered(connection, place.slug)
+            _decide_all(connection, place)
+        rows = connection.execute(
+            select(outbox)
+            .where(outbox.c.site == place.slug, is_open(outbox), outbox.c.kind.not_in(off))
+            .order_by(outbox.c.id)
+        ).all()
+        skus = [row.payload["sku"] for row in rows if row.kind == Kind.STOCK_LEVEL]
+        ledger = ledger_levels(connection, place.slug, skus)
+        connection.rollback()
+    effects: dict[str, Effect] = {}
+    for row in rows:
+        key, payload = row.effect_key, row.payload
+        if row.kind == Kind.STOCK_LEVEL:
+            key, payload = row.target, payload | {"level": ledger[payload["sku"], payload["location"]]}
+        effects[key] = Effect(Kind(row.kind), row.effect_key, row.target, payload, row.order_id, row.return_id)
+    return list(effects.values())
+
+
+def _decide(connection: Connection, place: Workplace) -> int:
+    last_number = runs.lock_site(connection, place.slug)
+    order_ids, orphans = undecided(connection, place.slug, BATCH)
+    if not order_ids and not orphans:
+        return 0
+    book = Decisions(place.site, last_number, place.clock.now())
+    for case in load_cases(connection, place.slug, order_ids, orphans):
+        book.add(case, decide(case, place.policy))
+    book.record(connection)
+    return len(book.return_updates)
+
+
+def _decide_all(connection: Connection, place: Workplace) -> None:
+    while _decide(connection, place):
+        pass
+
+
+def _assume_credits_delivered(connection: Connection, site: str) -> None:
+    pending = and_(credit_notes.c.site == site, credit_notes.c.state == "pending")
+    mark_dirty(connection, site, returns.c.return_id.in_(select(credit_notes.c.return_id).where(pending)))
+    connection.execute(update(credit_notes).where(pending).values(state="delivered"))
 
 
 @dataclass
@@ -73,6 +124,7 @@ class Decisions:
                 self._issue_credit_note(facts, decision, case.order)
             if case.order and not facts.settled_outside:
                 self._write_notes(facts, decision, case.order)
+                self._report_findings(facts, case.order)
             self._move(facts, decision.movements)
             self._note_exceptions(facts.ret, decision, case.order)
             self._update(facts.ret, decision, basis)
@@ -224,6 +276,33 @@ class Decisions:
                 ret.return_id,
             )
         )
+
+    def _report_findings(self, facts: ReturnFacts, order: Order) -> None:
+        """Tells Swap what was found, where the site wants it; never for a pay-later order, since Swap may refund it."""
+        route = self.site.payment_routes.get(method_key(order.payment_method))
+        if not self.site.swap_qc_updates or route != "gateway":
+            return
+        lines = {line.line_id: line for line in facts.ret.lines}
+        for finding in facts.findings:
+            line = lines.get(finding.line_id)
+            if line is None or not (line.line_item_id or line.sku):
+                continue
+            self.effects.append(
+                Effect(
+                    Kind.QUALITY_CONTROL,
+                    finding.key,
+                    f"RMA {facts.ret.rma_number}, {finding.quantity} x {line.sku or line.line_item_id}",
+                    {
+                        "condition": finding.condition,
+                        "quantity": finding.quantity,
+                        "order_id": facts.ret.order_ref,
+                        "order_name": "" if facts.ret.order_ref else facts.ret.order_name,
+                        "line_item_id": line.line_item_id,
+                        "sku": line.sku,
+                    },
+                    return_id=facts.ret.return_id,
+                )
+            )
 
     def _move(self, facts: ReturnFacts, due: Sequence[Movement]) -> None:
         for movement in due:

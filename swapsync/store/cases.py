@@ -133,7 +133,7 @@ class _Loader:
         return ReturnFacts(
             to_return(row, self.lines.get(row.return_id, [])),
             tuple(
-                Finding(finding.line_id, Condition(finding.condition), finding.quantity)
+                Finding(finding.line_id, Condition(finding.condition), finding.quantity, finding.finding_key)
                 for finding in self.findings.get(row.return_id, [])
             ),
             tuple(

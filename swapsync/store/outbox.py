@@ -37,6 +37,7 @@ class Kind(StrEnum):
     NOTE = "note"
     STOCK_LEVEL = "stock_level"
     RESTOCK = "restock"
+    QUALITY_CONTROL = "quality_control"
 
 
 @dataclass(frozen=True, slots=True)
