@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, func, select
 
 from swapsync.domain.returns import Condition
+from swapsync.store import runs
 from swapsync.store.cases import findings
 from swapsync.store.db import Store, insert_new
 from swapsync.store.events import Event, record_events
@@ -87,6 +88,7 @@ def record_findings(store: Store, site: str, entries: Iterable[Entry], *, actor:
     """
     intake = Intake()
     with store.transaction() as connection:
+        runs.lock_site(connection, site)
         for entry in entries:
             known = connection.execute(
                 select(findings.c.id).where(findings.c.site == site, findings.c.finding_key.like(f"{entry.key}:%"))

@@ -49,7 +49,7 @@ def poll_orders(place: Workplace, tally: Tally) -> None:
 
 def read_what_returns_need(place: Workplace, tally: Tally) -> None:
     """Ties returns to their orders, and reads the lines and customers that deciding on them takes."""
-    with place.store.transaction() as connection:
+    with place.writing() as connection:
         staging.link_returns(connection, place.slug)
     _look_up(place, tally)
     _read_details(place, tally)
@@ -98,7 +98,7 @@ def _walk(
         seen.update(everything)
         newest = max([at for _, at, _ in batch] + ([newest] if newest else []), default=None)
         last = last or again.issuperset(everything)
-        with place.store.transaction() as connection:
+        with place.writing() as connection:
             tally.changed += staging.stage_orders(connection, place.slug, batch, now=now)
             set_aside(connection, place.slug, STREAM, malformed, now)
             release_readable(connection, place.slug, STREAM, ids, now)
@@ -158,7 +158,7 @@ def _look_up(place: Workplace, tally: Tally) -> None:
             else:
                 missing.append(ret.return_id)
         now = place.clock.now()
-        with place.store.transaction() as connection:
+        with place.writing() as connection:
             unique = {staged[0].order_id: staged for staged in found.values()}
             staging.stage_order_details(connection, place.slug, list(unique.values()), now=now)
             staging.link(connection, place.slug, {rid: staged[0].order_id for rid, staged in found.items()})
@@ -190,7 +190,7 @@ def _read_details(place: Workplace, tally: Tally) -> None:
             else:
                 gone.append(order_id)
         now = place.clock.now()
-        with place.store.transaction() as connection:
+        with place.writing() as connection:
             staging.stage_order_details(connection, place.slug, batch, now=now)
             release_readable(connection, place.slug, DETAILS, [order.order_id for order, _, _ in batch], now)
             for order_id in gone:
@@ -218,7 +218,7 @@ def _set_aside(place: Workplace, problem: Malformed) -> None:
         f"order {name} from SparkLayer can't be read: {problem.reason}",
         subject=f"{DETAILS}:{name}",
     )
-    with place.store.transaction() as connection:
+    with place.writing() as connection:
         raw = received(name, {"problem": problem.reason})
         set_aside(connection, place.slug, DETAILS, [(sighting, raw)], place.clock.now())
 
@@ -239,7 +239,7 @@ def _read_customers(place: Workplace, tally: Tally) -> None:
         known = staging.read_customers(connection, place.slug, doubtful)
     changed = [lookup for lookup, now in _stage_customers(place, tally, doubtful).items() if now != known.get(lookup)]
     if changed:
-        with place.store.transaction() as connection:
+        with place.writing() as connection:
             ids = [row.return_id for row in exceptions.open_of_code(connection, place.slug, Code.CUSTOMER_MISMATCH)]
             staging.mark_dirty(connection, place.slug, staging.returns.c.return_id.in_(ids))
 
@@ -251,7 +251,7 @@ def _stage_customers(place: Workplace, tally: Tally, lookups: Iterable[str]) -> 
         row = place.sparklayer.customer("email" if by == "email" else "sparklayer", identifier)
         answers[lookup] = read_customer(row) if row is not None else None
         tally.read += 1
-    with place.store.transaction() as connection:
+    with place.writing() as connection:
         staging.stage_customers(connection, place.slug, answers, place.clock.now())
     return {lookup: customer or Customer("", "") for lookup, customer in answers.items()}
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, func, select
 
 from swapsync.connectors.errors import Malformed
 from swapsync.connectors.reading import scrub
@@ -14,9 +14,10 @@ from swapsync.domain.catalogue import Code
 from swapsync.domain.returns import Return
 from swapsync.jobs.quarantine import release_readable, set_aside
 from swapsync.jobs.workplace import Tally, Workplace
+from swapsync.moments import to_text
 from swapsync.store import runs
 from swapsync.store.exceptions import Sighting
-from swapsync.store.staging import Received, received, stage_returns
+from swapsync.store.staging import Received, received, returns, stage_returns
 
 STREAM = "swap.returns"
 WALKS = 5
@@ -39,10 +40,23 @@ def poll_returns(place: Workplace, tally: Tally) -> None:
         lambda page: place.swap.returns_page(page=page, updated_since=since),
         lambda connection, newest: runs.move_watermark(connection, place.slug, STREAM, min(newest, start)),
     )
+    if position is None:
+        tally.remarks.append(_cut_over(place))
     if not quiet:
         tally.remarks.append(
             f"the list of returns moved during all of {WALKS} walks; what was read is kept, the next run reads it again"
         )
+
+
+def _cut_over(place: Workplace) -> str:
+    with place.store.reading() as connection:
+        before = connection.execute(
+            select(func.count()).where(returns.c.site == place.slug, returns.c.settled_outside)
+        ).scalar_one()
+    return (
+        f"first run: the cut-over is {to_text(place.effects_from)}; {before} returns ended before it and count as "
+        "settled outside: they are never credited, moved or noted"
+    )
 
 
 def walk_until_quiet(
@@ -81,7 +95,7 @@ def _walk(
         last = got.last or seen.issuperset(ids)
         seen.update(ids)
         newest = max([ret.updated_at for ret, _ in batch] + ([newest] if newest else []), default=None)
-        with place.store.transaction() as connection:
+        with place.writing() as connection:
             tally.changed += stage_returns(connection, place.slug, batch, effects_from=place.effects_from, now=now)
             set_aside(connection, place.slug, STREAM, malformed, now)
             release_readable(connection, place.slug, STREAM, [ret.return_id for ret, _ in batch], now)

@@ -28,5 +28,5 @@ def poll_skus(place: Workplace, tally: Tally) -> None:
             skus[variant_id] = read_variant(row)[1] if row is not None else ""
     finally:
         tally.read += len(skus)
-        with place.store.transaction() as connection:
+        with place.writing() as connection:
             tally.changed += staging.stage_variants(connection, place.slug, skus, place.clock.now())

@@ -121,7 +121,7 @@ def _add_to_sellable(place: Workplace, tally: Tally, by_sku: dict[str, list[Row[
     def write(skus: Sequence[str]) -> None:
         writes: list[StockLevelWrite] = []
         ids: dict[str, int] = {}
-        with place.store.transaction() as connection:
+        with place.writing() as connection:
             for sku in skus:
                 write_id, target = _record_write(connection, place, sku, read.get((sku, location_id)), by_sku[sku])
                 ids[sku] = write_id
@@ -178,7 +178,7 @@ def _record_write(
 
 def _take_back(place: Workplace, ids: dict[str, int]) -> None:
     """A write that provably did nothing: its effects are pending again."""
-    with place.store.transaction() as connection:
+    with place.writing() as connection:
         for part in chunks(sorted(ids.values())):
             rows = connection.execute(select(outbox.outbox.c.id).where(outbox.outbox.c.write_id.in_(part))).scalars()
             outbox.release(connection, list(rows))
@@ -206,7 +206,7 @@ def _settle_doubtful(
     now = place.clock.now()
     sightings = []
     not_done: list[Row[Any]] = []
-    with place.store.transaction() as connection:
+    with place.writing() as connection:
         for write in unsettled:
             standing = read.get((write.sku, location_id))
             level = standing.quantity if standing else 0
@@ -256,7 +256,7 @@ def _isolating(items: Sequence[Any], write: Callable[[Sequence[Any]], None]) -> 
 def _note(place: Workplace, tally: Tally, delivered: list[Row[Any]], failed: list[tuple[Row[Any], str]]) -> None:
     tally.sent += len(delivered)
     tally.failed += len(failed)
-    with place.store.transaction() as connection:
+    with place.writing() as connection:
         outbox.mark_sent(connection, [row.id for row in delivered], place.clock.now())
         outbox.mark_failed(connection, [(row.id, why) for row, why in failed])
         note_failures(connection, place, failed)

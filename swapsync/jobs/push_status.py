@@ -33,12 +33,12 @@ def _write_notes(place: Workplace, rows: list[Row[Any]]) -> Outcome:
     found = _look_for(place, [row for row in rows if row.state == "in_doubt"])
     written = [row for row in rows if row.id in found]
     to_send = [row for row in rows if row.id not in found]
-    with place.store.transaction() as connection:
+    with place.writing() as connection:
         outbox.release(connection, [row.id for row in to_send if row.state == "in_doubt"])
         taken = outbox.mark_in_doubt(connection, [row.id for row in to_send])
     outcome = attempt([row for row in to_send if row.id in taken], lambda row: _write_note(place, row))
     outcome.sent += written
-    with place.store.transaction() as connection:
+    with place.writing() as connection:
         note_outcome(connection, place, outcome)
         outbox.release(connection, [row.id for row in outcome.untried])
         record_events(
@@ -77,13 +77,13 @@ def _report_findings(place: Workplace, rows: list[Row[Any]]) -> Outcome:
     """Reports findings to Swap. Whether a repeat adds up is not known, and Swap shows nothing line by line that could
     settle a doubt, so a report whose reply was lost goes to a person instead of being sent again."""
     doubtful = [row for row in rows if row.state == "in_doubt"]
-    with place.store.transaction() as connection:
+    with place.writing() as connection:
         taken = outbox.mark_in_doubt(connection, [row.id for row in rows if row.state == "pending"])
     outcome = attempt([row for row in rows if row.id in taken], lambda row: _report_finding(place, row))
     why = "no reply came, so Swap may have taken it: check the return in Swap before you retry"
     outcome.refused += [(row, why) for row in doubtful] + [(row, why) for row, _ in outcome.doubtful]
     outcome.doubtful.clear()
-    with place.store.transaction() as connection:
+    with place.writing() as connection:
         note_outcome(connection, place, outcome)
         outbox.release(connection, [row.id for row in outcome.untried])
     return outcome

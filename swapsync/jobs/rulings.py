@@ -7,7 +7,7 @@ from sqlalchemy import Connection, Row, insert, or_, select, update
 
 from swapsync.domain.catalogue import CATALOGUE, Action, Code
 from swapsync.jobs.push_restocks import stock_writes
-from swapsync.store import exceptions, outbox
+from swapsync.store import exceptions, outbox, runs
 from swapsync.store.cases import rulings
 from swapsync.store.db import Store
 from swapsync.store.events import Event, record_events
@@ -37,6 +37,7 @@ def rule(
         ).one_or_none()
         if row is None:
             raise RulingRefused(f"there is no exception {exception_id}")
+        runs.lock_site(connection, row.site)
         if row.status != "open":
             raise RulingRefused(f"exception {exception_id} is resolved already: {row.resolution}")
         chosen = _action(row, action)

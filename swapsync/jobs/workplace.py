@@ -1,13 +1,18 @@
 """What a job works with: one site's settings, the store, both connections and the clock."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+
+from sqlalchemy import Connection as SqlConnection
 
 from swapsync.clock import Clock
 from swapsync.connectors.sparklayer import OrderRef, SparkLayerClient
 from swapsync.connectors.swap import SwapClient
 from swapsync.domain.settlement import Policy, Route
 from swapsync.settings import SiteSettings
+from swapsync.store import runs
 from swapsync.store.db import Store
 
 
@@ -40,6 +45,13 @@ class Workplace:
     @property
     def slug(self) -> str:
         return self.site.slug
+
+    @contextmanager
+    def writing(self) -> Iterator[SqlConnection]:
+        """A unit of work on the site's data, one at a time on any number of hosts: all of it or nothing."""
+        with self.store.transaction() as connection:
+            runs.lock_site(connection, self.slug)
+            yield connection
 
     @property
     def policy(self) -> Policy:
