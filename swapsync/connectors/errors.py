@@ -13,7 +13,6 @@
 
 Every text is one line without control characters and without secrets.
 """
-# ruff: noqa: N818 - the names say what to do next
 
 from datetime import datetime
 
