@@ -36,7 +36,7 @@ def match_line(
     variants = history.variants_of(line.sku) if line.sku else frozenset()
     if line.variant_id:
         variants = frozenset({line.variant_id})
-    once_known_as = {sku for variant in variants for sku in history.skus_of(variant)}
+    known_as = {sku for variant in variants for sku in history.skus_of(variant)} - {""}
     attempts: tuple[tuple[MatchedBy, Callable[[OrderLine], bool]], ...] = (
         (MatchedBy.LINE_ITEM, lambda o: bool(line.line_item_id) and o.line_item_id == line.line_item_id),
         (MatchedBy.VARIANT, lambda o: bool(line.variant_id) and line.variant_id in (o.variant_id, o.line_item_id)),
@@ -44,7 +44,7 @@ def match_line(
         (MatchedBy.ALIAS, lambda o: line.sku in aliases and o.sku == aliases[line.sku]),
         (
             MatchedBy.SKU_HISTORY,
-            lambda o: len(variants) == 1 and (o.variant_id in variants or (o.sku != "" and o.sku in once_known_as)),
+            lambda o: len(variants) == 1 and (o.variant_id in variants if o.variant_id else o.sku in known_as),
         ),
     )
     for by, names in attempts:

@@ -57,10 +57,11 @@ def same_buyer(return_email: str, buyers: Iterable[Customer], claimant: Customer
     ``buyers``: the order's customers as far as they could be read. ``claimant``: the customer who owns the return's
     e-mail address, None when SparkLayer knows nobody by it. Returns None where nothing can be concluded.
     """
-    buyers = [buyer for buyer in buyers if buyer.email]
-    if not return_email or not buyers:
+    buyers = tuple(buyers)
+    emails = {buyer.email.casefold() for buyer in buyers if buyer.email}
+    if not return_email or not emails:
         return None
-    if any(buyer.email.casefold() == return_email.strip().casefold() for buyer in buyers):
+    if return_email.strip().casefold() in emails:
         return True
     if claimant is None:
         return False

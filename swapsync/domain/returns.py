@@ -135,11 +135,15 @@ class Return:
         return self.ended and (self.closed_at or self.updated_at) < moment
 
     def basis(self) -> str:
-        """Fingerprint of what a credit rests on: order, currency and lines. It may not change after a credit."""
+        """Fingerprint of what a credit rests on: order, currency, lines, and whether the return was called off.
+
+        It may not change after a credit.
+        """
         lines = sorted(
             (line.line_id, line.sku, line.variant_id, line.line_item_id, line.quantity) for line in self.lines
         )
-        return hashlib.sha256(json.dumps([self.order_ref, self.order_name, self.currency, lines]).encode()).hexdigest()
+        basis = [self.order_ref, self.order_name, self.currency, self.called_off, lines]
+        return hashlib.sha256(json.dumps(basis).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -312,7 +312,7 @@ class _Book:
             detail = f"{ret.customer_email} asked for the return; order {order.visible} was bought by somebody else"
             if self._open(Code.CUSTOMER_MISMATCH, "", detail) is None:
                 self.frozen = True
-        if self.facts.credited and (self.facts.credited_basis != ret.basis() or ret.called_off):
+        if self.facts.credited and self.facts.credited_basis != ret.basis():
             self.frozen = True
             what = f"is {ret.status} now" if ret.called_off else "has other lines, order or currency now"
             self._open(Code.RETURN_CHANGED_AFTER_CREDIT, "", f"the return {what} than when it was credited")

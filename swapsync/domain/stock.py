@@ -57,13 +57,14 @@ def movements_due(
     """What the facts ask for beyond what has moved already; the same facts ask for nothing twice.
 
     ``units``: the warehouse's findings; they prove receipt by themselves. ``delivered``: the announced units count as
-    received. ``restock_announced``: without a finding, the announced units may be sold again. Wrong items stay in
-    inspection. Nothing is ever moved back by itself.
+    received, never more. ``restock_announced``: without a finding, the announced units may be sold again. Wrong items
+    stay in inspection; missing units leave it only if they were booked into it. Nothing is ever moved back by itself.
     """
     in_the_parcel = units.total() - units[Condition.MISSING]
+    received = max(announced if delivered else min(in_the_parcel, announced), moved.get(Step.RECEIVED, 0))
     target = {
-        Step.RECEIVED: announced if delivered else in_the_parcel,
-        Step.MISSING: units[Condition.MISSING] if delivered else 0,
+        Step.RECEIVED: received,
+        Step.MISSING: min(units[Condition.MISSING], received - in_the_parcel),
         Step.DAMAGED: units[Condition.DAMAGED],
         Step.DISPOSED: units[Condition.NO_VALUE],
         Step.RESTOCKED: units[Condition.SELLABLE],

@@ -1,0 +1,196 @@
+"""Rule 8: which order line a returned line came from. What is not certain is a suggestion."""
+
+import pytest
+
+from swapsync.domain.matching import LineMatch, MatchedBy, match_line, near_matches
+from swapsync.domain.orders import OrderLine, SkuHistory
+from swapsync.domain.returns import ReturnLine
+from tests.domain.build import line, order, sold
+
+NO_HISTORY = SkuHistory({})
+
+
+def matched(
+    returned: ReturnLine, *lines: OrderLine, history: SkuHistory = NO_HISTORY, aliases: dict[str, str] | None = None
+) -> tuple[str | None, MatchedBy | None]:
+    """(key of the order line, what it was matched by)"""
+    match = match_line(returned, lines, history, aliases or {})
+    return (match.order_line.key if match.order_line else None, match.by)
+
+
+NOTHING = (None, None)
+
+
+# -- the order in which identifiers are trusted
+
+
+def test_the_line_item_id_names_the_line_before_all_else() -> None:
+    returned = line("CUP", line_item_id="11", variant_id="22")
+    assert matched(
+        returned, sold("MUG", line_item_id="11"), sold("PLATE", variant_id="22"), sold("CUP", key="by-sku")
+    ) == ("mug", MatchedBy.LINE_ITEM)
+
+
+def test_the_variant_id_comes_next() -> None:
+    returned = line("CUP", line_item_id="99", variant_id="22")
+    assert matched(
+        returned, sold("MUG", line_item_id="11"), sold("PLATE", variant_id="22"), sold("CUP", key="by-sku")
+    ) == ("plate", MatchedBy.VARIANT)
+
+
+def test_a_variant_id_may_stand_where_the_order_has_its_platform_identifier() -> None:
+    assert matched(line("", variant_id="22"), sold("MUG", line_item_id="22")) == ("mug", MatchedBy.VARIANT)
+
+
+def test_then_the_exact_sku() -> None:
+    assert matched(line("CUP"), sold("MUG"), sold("CUP")) == ("cup", MatchedBy.SKU)
+
+
+def test_then_the_alias_that_a_person_taught() -> None:
+    assert matched(line("CUP-EU"), sold("MUG"), sold("CUP"), aliases={"CUP-EU": "CUP"}) == ("cup", MatchedBy.ALIAS)
+
+
+def test_the_exact_sku_wins_over_an_alias() -> None:
+    assert matched(line("CUP"), sold("MUG"), sold("CUP"), aliases={"CUP": "MUG"}) == ("cup", MatchedBy.SKU)
+
+
+def test_an_alias_wins_over_the_sku_history() -> None:
+    history = SkuHistory({"V1": ["MUG", "MUG-2"]})
+    assert matched(line("MUG-2"), sold("MUG"), sold("CUP"), history=history, aliases={"MUG-2": "CUP"}) == (
+        "cup",
+        MatchedBy.ALIAS,
+    )
+
+
+def test_an_alias_of_one_sku_says_nothing_about_another() -> None:
+    assert matched(line("BOWL"), sold("CUP"), aliases={"CUP-EU": "CUP"}) == NOTHING
+
+
+# -- SKU history
+
+
+def test_a_renamed_variant_is_found_by_the_variant_that_carries_the_new_sku() -> None:
+    history = SkuHistory({"V1": ["MUG", "MUG-2"]})
+    assert matched(line("MUG-2"), sold("MUG", variant_id="V1"), sold("CUP"), history=history) == (
+        "mug",
+        MatchedBy.SKU_HISTORY,
+    )
+
+
+def test_a_renamed_variant_is_found_on_an_order_that_names_only_skus() -> None:
+    history = SkuHistory({"V1": ["MUG", "MUG-2"]})
+    assert matched(line("MUG-2"), sold("MUG"), sold("CUP"), history=history) == ("mug", MatchedBy.SKU_HISTORY)
+
+
+def test_a_return_that_names_the_variant_is_found_by_the_skus_it_once_had() -> None:
+    history = SkuHistory({"V1": ["MUG", "MUG-2"]})
+    assert matched(line("", variant_id="V1"), sold("MUG"), sold("CUP"), history=history) == (
+        "mug",
+        MatchedBy.SKU_HISTORY,
+    )
+
+
+def test_a_sku_that_two_variants_carried_proves_nothing() -> None:
+    history = SkuHistory({"V1": ["MUG", "MUG-2"], "V2": ["MUG-2"]})
+    assert matched(line("MUG-2"), sold("MUG"), history=history) == NOTHING
+
+
+def test_the_returns_own_variant_id_decides_between_two_variants_of_one_sku() -> None:
+    history = SkuHistory({"V1": ["MUG", "MUG-2"], "V2": ["MUG-2"]})
+    assert matched(line("MUG-2", variant_id="V1"), sold("MUG"), history=history) == ("mug", MatchedBy.SKU_HISTORY)
+
+
+def test_a_label_that_passed_on_to_another_variant_does_not_match_that_other_variant() -> None:
+    history = SkuHistory({"V1": ["MUG", "MUG-2"], "V2": ["MUG"]})
+    assert matched(line("MUG-2"), sold("MUG", variant_id="V2"), history=history) == NOTHING
+
+
+def test_a_line_without_sku_is_not_matched_to_an_order_line_without_one() -> None:
+    history = SkuHistory({"V1": ["", "MUG-2"]})
+    assert matched(line("MUG-2"), sold("", key="blank"), history=history) == NOTHING
+
+
+# -- blank, unknown and ambiguous
+
+
+@pytest.mark.parametrize("returned", [line(""), line("BOWL"), line("BOWL", variant_id="V9", line_item_id="99")])
+def test_what_the_order_does_not_name_matches_nothing(returned: ReturnLine) -> None:
+    assert matched(returned, sold("MUG", variant_id="V1", line_item_id="11"), sold("", key="blank")) == NOTHING
+
+
+def test_blank_identifiers_never_match_each_other() -> None:
+    assert matched(line(""), sold("", key="blank")) == NOTHING
+
+
+def test_a_sku_that_stands_twice_on_the_order_names_neither_line() -> None:
+    twice = sold("MUG", key="one"), sold("MUG", key="two")
+    match = match_line(line("MUG"), twice, NO_HISTORY, {})
+    assert match == LineMatch(None, suggestions=("MUG (stands on the order more than once)",))
+
+
+def test_a_line_item_id_tells_two_lines_of_one_sku_apart() -> None:
+    twice = sold("MUG", key="one", line_item_id="11"), sold("MUG", key="two", line_item_id="12")
+    assert matched(line("MUG", line_item_id="12"), *twice) == ("two", MatchedBy.LINE_ITEM)
+
+
+def test_an_ambiguous_variant_leaves_it_to_the_sku() -> None:
+    twice = sold("MUG", variant_id="V1"), sold("MUG-B", variant_id="V1")
+    assert matched(line("MUG-B", variant_id="V1"), *twice) == ("mug-b", MatchedBy.SKU)
+
+
+def test_a_matched_line_has_no_suggestions() -> None:
+    assert match_line(line("MUG"), (sold("MUG"), sold("mug", key="low")), NO_HISTORY, {}).suggestions == ()
+
+
+# -- near matches
+
+
+@pytest.mark.parametrize(
+    ("returned", "ordered", "suggestion"),
+    [
+        ("mug", "MUG", "MUG (differs in letter case)"),
+        ("mug 1", "MUG-1", "MUG-1 (differs in spaces or hyphens)"),
+        ("MUG1", "MUG-1", "MUG-1 (differs in spaces or hyphens)"),
+        ("00123", "123", "123 (differs in leading zeros)"),
+        (" 123", "0123", "0123 (differs in leading zeros)"),
+        ("123", "00123", "00123 (differs in leading zeros)"),
+    ],
+)
+def test_what_differs_only_in_writing_is_suggested_with_the_reason_and_never_matched(
+    returned: str, ordered: str, suggestion: str
+) -> None:
+    assert match_line(line(returned), (sold(ordered),), NO_HISTORY, {}) == LineMatch(None, suggestions=(suggestion,))
+
+
+@pytest.mark.parametrize(("returned", "ordered"), [("MUG", "CUP"), ("120", "12"), ("", "MUG"), ("MUG", "")])
+def test_what_differs_in_substance_is_not_suggested(returned: str, ordered: str) -> None:
+    assert near_matches(returned, (sold(ordered),)) == ()
+
+
+def test_each_near_sku_is_suggested_once() -> None:
+    lines = sold("MUG", key="one"), sold("MUG", key="two"), sold("Mug", key="three"), sold("CUP")
+    assert near_matches("mug", lines) == ("MUG (differs in letter case)", "Mug (differs in letter case)")
+
+
+# -- the history itself, and an order's lines
+
+
+def test_the_history_knows_every_sku_of_a_variant_and_every_variant_of_a_sku() -> None:
+    history = SkuHistory({"V1": ["MUG", "MUG-2"], "V2": ["MUG"]})
+    assert history.skus_of("V1") == ("MUG", "MUG-2")
+    assert history.variants_of("MUG") == {"V1", "V2"}
+    assert history.variants_of("MUG-2") == {"V1"}
+    assert history.current("V1") == "MUG-2"
+
+
+def test_the_history_of_what_was_never_seen_is_blank() -> None:
+    assert NO_HISTORY.skus_of("V1") == ()
+    assert NO_HISTORY.variants_of("MUG") == frozenset()
+    assert NO_HISTORY.current("V1") == ""
+
+
+def test_an_order_finds_its_line_by_key() -> None:
+    mug, cup = sold("MUG"), sold("CUP", net=500, tax=100)
+    assert order(mug, cup).line("cup") is cup
+    assert order(mug, cup).line("bowl") is None
+    assert cup.gross == 600

@@ -1,0 +1,151 @@
+"""Rules 1 and 6: where returned units go, and that the same facts never move them twice."""
+
+from collections import Counter
+
+import pytest
+
+from swapsync.domain.returns import Condition
+from swapsync.domain.stock import ROUTE, Location, Movement, Step, movements_due
+
+
+def due(
+    announced: int = 4,
+    *,
+    delivered: bool = False,
+    restock_announced: bool = False,
+    moved: dict[Step, int] | None = None,
+    **found: int,
+) -> dict[Step, int]:
+    """Units to move by step, for a line of MUG; ``found``: units by condition."""
+    units = Counter({Condition(condition): quantity for condition, quantity in found.items()})
+    movements = movements_due(
+        "mug",
+        "MUG",
+        announced,
+        delivered=delivered,
+        restock_announced=restock_announced,
+        units=units,
+        moved=moved or {},
+    )
+    assert all((movement.line_id, movement.sku) == ("mug", "MUG") for movement in movements)
+    return {movement.step: movement.quantity for movement in movements}
+
+
+# -- before and at receipt
+
+
+def test_nothing_moves_before_receipt() -> None:
+    assert due() == {}
+
+
+def test_delivery_alone_moves_the_announced_units_to_inspection_and_nothing_else() -> None:
+    assert due(delivered=True) == {Step.RECEIVED: 4}
+
+
+def test_what_is_received_already_is_not_received_again() -> None:
+    assert due(delivered=True, moved={Step.RECEIVED: 4}) == {}
+
+
+def test_a_finding_proves_receipt_without_swaps_word() -> None:
+    assert due(sellable=2) == {Step.RECEIVED: 2, Step.RESTOCKED: 2}
+
+
+def test_a_finding_that_all_is_missing_proves_no_receipt() -> None:
+    assert due(missing=4) == {}
+
+
+def test_more_units_than_announced_are_never_received() -> None:
+    assert due(sellable=5, damaged=1) == {Step.RECEIVED: 4, Step.DAMAGED: 1, Step.RESTOCKED: 3}
+    assert due(delivered=True, sellable=6) == {Step.RECEIVED: 4, Step.RESTOCKED: 4}
+
+
+# -- what the warehouse found
+
+
+@pytest.mark.parametrize(
+    ("condition", "step"),
+    [
+        ("sellable", Step.RESTOCKED),
+        ("damaged", Step.DAMAGED),
+        ("no_value", Step.DISPOSED),
+        ("missing", Step.MISSING),
+    ],
+)
+def test_each_condition_moves_its_units_out_of_inspection(condition: str, step: Step) -> None:
+    assert due(delivered=True, moved={Step.RECEIVED: 4}, **{condition: 3}) == {step: 3}
+
+
+def test_wrong_items_stay_in_inspection() -> None:
+    assert due(delivered=True, wrong_item=4) == {Step.RECEIVED: 4}
+
+
+def test_findings_that_come_in_several_steps_move_only_what_is_new() -> None:
+    moved = {Step.RECEIVED: 4, Step.RESTOCKED: 1}
+    assert due(delivered=True, sellable=3, damaged=1, moved=moved) == {Step.RESTOCKED: 2, Step.DAMAGED: 1}
+
+
+def test_units_that_follow_after_a_first_finding_are_received_on_delivery() -> None:
+    assert due(delivered=True, sellable=2, moved={Step.RECEIVED: 2, Step.RESTOCKED: 2}) == {Step.RECEIVED: 2}
+
+
+def test_missing_units_leave_inspection_only_if_they_were_booked_into_it() -> None:
+    assert due(sellable=3, missing=1) == {Step.RECEIVED: 3, Step.RESTOCKED: 3}
+    assert due(delivered=True, sellable=3, missing=1) == {Step.RECEIVED: 4, Step.MISSING: 1, Step.RESTOCKED: 3}
+
+
+def test_missing_units_leave_inspection_also_when_the_delivery_was_taken_back_since() -> None:
+    assert due(sellable=3, missing=1, moved={Step.RECEIVED: 4}) == {Step.MISSING: 1, Step.RESTOCKED: 3}
+
+
+def test_never_more_leaves_inspection_than_came_into_it() -> None:
+    restocked = {Step.RECEIVED: 4, Step.RESTOCKED: 4}
+    assert due(delivered=True, damaged=2, no_value=1, missing=1, moved=restocked) == {}
+    assert due(delivered=True, damaged=2, sellable=4, moved={Step.RECEIVED: 4, Step.DAMAGED: 1}) == {
+        Step.DAMAGED: 1,
+        Step.RESTOCKED: 2,
+    }
+
+
+def test_nothing_is_moved_back_when_less_is_announced_or_found_than_moved() -> None:
+    assert due(1, delivered=True, sellable=1, moved={Step.RECEIVED: 4, Step.RESTOCKED: 3}) == {}
+
+
+# -- restock on Swap's approval
+
+
+def test_an_approval_that_releases_stock_makes_the_announced_units_sellable() -> None:
+    assert due(delivered=True, restock_announced=True) == {Step.RECEIVED: 4, Step.RESTOCKED: 4}
+
+
+def test_a_finding_wins_over_an_approval() -> None:
+    assert due(delivered=True, restock_announced=True, damaged=4) == {Step.RECEIVED: 4, Step.DAMAGED: 4}
+
+
+def test_an_approval_without_receipt_moves_nothing() -> None:
+    assert due(restock_announced=True) == {}
+
+
+# -- the shape of a movement
+
+
+def test_receipt_comes_first_so_that_the_rest_finds_units_in_inspection() -> None:
+    movements = movements_due(
+        "mug",
+        "MUG",
+        1,
+        delivered=True,
+        restock_announced=False,
+        units=Counter({Condition.SELLABLE: 1}),
+        moved={},
+    )
+    assert movements == (Movement("mug", Step.RECEIVED, "MUG", 1), Movement("mug", Step.RESTOCKED, "MUG", 1))
+
+
+def test_every_step_has_its_origin_and_its_destination() -> None:
+    assert ROUTE == {
+        Step.RECEIVED: (Location.OUTSIDE, Location.INSPECTION),
+        Step.MISSING: (Location.INSPECTION, Location.OUTSIDE),
+        Step.RESTOCKED: (Location.INSPECTION, Location.SELLABLE),
+        Step.DAMAGED: (Location.INSPECTION, Location.DAMAGED),
+        Step.DISPOSED: (Location.INSPECTION, Location.OUTSIDE),
+    }
