@@ -4,16 +4,12 @@ A `Connection` is one remote account: one session, one rate budget, one set of c
 comes of a call is decided by the table `_FATES`, and said in the exceptions of `swapsync.connectors.errors`.
 """
 
-import json
 import re
 import ssl
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from decimal import Decimal
-from email.utils import parsedate_to_datetime
+from datetime import timedelta
 from http.cookiejar import DefaultCookiePolicy
 from importlib.metadata import version
 from typing import Any, Protocol
@@ -21,10 +17,10 @@ from typing import Any, Protocol
 import requests
 import urllib3.exceptions
 from loguru import logger
-from pyrate_limiter import Duration, InMemoryBucket, Rate, RateItem
 from tenacity import RetryCallState, Retrying, retry_if_result, stop_after_attempt, wait_exponential_jitter
 
 from swapsync.clock import Clock
+from swapsync.connectors.answers import error_detail, from_json, json_or_none, retry_after, to_json
 from swapsync.connectors.errors import (
     BadAnswer,
     CredentialsRejected,
@@ -35,11 +31,11 @@ from swapsync.connectors.errors import (
     TryLater,
     Unreachable,
 )
+from swapsync.connectors.rate import RateBudget
 
 MAX_WAIT_SECONDS = 60
 _MAX_BODY_BYTES = 64 * 2**20
 _MAX_TEXT = 300
-_LONGEST_RETRY_AFTER = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +124,7 @@ class Connection:
         self._credentials_hint = credentials_hint
         self._secrets = secrets
         self._bearer = bearer
-        self._budget = _RateBudget(requests_per_minute, clock) if requests_per_minute else None
+        self._budget = RateBudget(requests_per_minute, clock) if requests_per_minute else None
         self._session = requests.Session()
         self._session.headers.update({"User-Agent": f"swapsync/{version('swapsync')}", "Accept": "application/json"})
         self._session.headers.update(headers)
@@ -162,7 +158,7 @@ class Connection:
         """
         call = _Call(method, path, params, None, dict(headers or ()), repeatable, anonymous or self._bearer is None)
         if json is not None:
-            call.data = _to_json(json)
+            call.data = to_json(json)
             call.headers = {"Content-Type": "application/json", **call.headers}
         outcome = self._retrying(self._attempt, call)
         if isinstance(outcome, _Failure):
@@ -199,7 +195,7 @@ class Connection:
             ) as response:
                 status = response.status_code
                 body = _bounded_body(response)
-        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+        except (OSError, urllib3.exceptions.HTTPError) as error:  # all of requests' own errors are OSErrors
             if isinstance(error, ValueError):  # a URL or header that could never be sent; its text quotes the value
                 raise ValueError(f"{self.name}: the request is not valid ({type(error).__name__})") from None
             trouble = error
@@ -217,16 +213,16 @@ class Connection:
         if not call.repeatable:
             if "html" in content_type.lower():  # a proxy's page: whether anything got past it can't be told
                 return self._failure(call, _UNREADABLE, "an HTML page came instead of an answer")
-            return None if trouble else _json_or_none(body)
+            return None if trouble else json_or_none(body)
         if trouble:
             return self._failure(call, _UNREADABLE, f"the answer broke off: {_innermost(trouble)}")
         try:
-            return _from_json(body)
+            return from_json(body)
         except (ValueError, RecursionError):
             return self._failure(call, _UNREADABLE, "the answer is not JSON")
 
     def _bad_status(self, call: _Call, status: int, headers: Mapping[str, str], body: bytes) -> _Failure:
-        detail = self._clean(_detail(body))
+        detail = self._clean(error_detail(body), call.token)
         what = f"answered {status}{f': {detail}' if detail else ''}"
         if 300 <= status < 400:
             what = f"answered {status}: redirects are not followed, check the base URL"
@@ -234,7 +230,7 @@ class Connection:
             what = f"rejects the credentials, {self._credentials_hint} ({what})"
         kind: str | int = status if status in _FATES else _SERVER_ERROR if status >= 500 else _OTHER_STATUS
         now = self._clock.now()
-        asked = _retry_after(headers.get("Retry-After", ""), now) if status in (429, 503) else None
+        asked = retry_after(headers.get("Retry-After", ""), now) if status in (429, 503) else None
         return self._failure(call, kind, what, status=status, detail=detail, wait=asked)
 
     def _failure(
@@ -251,10 +247,10 @@ class Connection:
         doubt = "; whether it took effect is not known" if fate.error is InDoubt else ""
         what = self._clean(what, call.token)[: _MAX_TEXT - len(doubt) - 100]
         message = self._clean(
-            f"{self.name}: {call.method} {_without_email(call.path)[-90:]}: {what}{doubt}", call.token
+            f"{self.name}: {call.method} {_without_email(call.path)[-70:]}: {what}{doubt}", call.token
         )
         if issubclass(fate.error, Refused):
-            return _Failure(fate.error(message, status, self._clean(detail, call.token)), fate.again)
+            return _Failure(fate.error(message, status, detail), fate.again)
         if issubclass(fate.error, TryLater):
             error = fate.error(message, self._clock.now() + wait if wait else None)
             seconds = wait.total_seconds() if wait else 0
@@ -272,58 +268,9 @@ class Connection:
         return failure.wait_seconds if failure and failure.wait_seconds else self._backoff(state)
 
 
-class _RateBudget:
-    """At most so many requests within any minute, whichever thread sends them."""
-
-    def __init__(self, requests_per_minute: int, clock: Clock) -> None:
-        self._clock = clock
-        self._bucket = InMemoryBucket([Rate(requests_per_minute, Duration.MINUTE)])
-        self._lock = threading.Lock()
-
-    def wait_for_turn(self) -> None:
-        while wait := self._milliseconds_to_wait():
-            self._clock.sleep(wait / 1000)
-
-    def _milliseconds_to_wait(self) -> int:
-        with self._lock:
-            now = int(self._clock.now().timestamp() * 1000)
-            newest = self._bucket.peek(0)
-            if newest and newest.timestamp > now:  # the clock was set back
-                self._bucket.flush()
-            self._bucket.leak(now)
-            request = RateItem("request", now)
-            if self._bucket.put(request):
-                return 0
-            wait = self._bucket.waiting(request)
-            assert isinstance(wait, int)  # of an in-memory bucket
-            return wait
-
-
 def _leave_as_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
     """Keeps requests from putting a password of ~/.netrc over our own Authorization header."""
     return request
-
-
-def _to_json(value: Any) -> bytes:
-    return json.dumps(value, allow_nan=False, separators=(",", ":")).encode()
-
-
-def _no_number(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
-
-
-_decoder = json.JSONDecoder(parse_float=Decimal, parse_constant=_no_number)
-
-
-def _from_json(body: bytes) -> Any:
-    return _decoder.decode(body.decode("utf-8-sig")) if body.strip() else None
-
-
-def _json_or_none(body: bytes) -> Any:
-    try:
-        return _from_json(body)
-    except (ValueError, RecursionError):
-        return None
 
 
 def _bounded_body(response: requests.Response) -> bytes:
@@ -335,33 +282,6 @@ def _bounded_body(response: requests.Response) -> bytes:
             raise requests.exceptions.ContentDecodingError(f"it is longer than {_MAX_BODY_BYTES} bytes")
         chunks.append(chunk)
     return b"".join(chunks)
-
-
-def _detail(body: bytes) -> str:
-    """What an error body says: problem details, or Swap's statusCode/message/error; blank if neither."""
-    problem = _json_or_none(body)
-    if not isinstance(problem, dict):
-        return ""
-    message = next((problem[key] for key in ("detail", "message", "title", "error") if problem.get(key)), "")
-    parts = [str(part) for part in (message if isinstance(message, list) else [message]) if part]
-    errors = problem.get("errors")
-    for error in errors if isinstance(errors, list) else []:
-        if isinstance(error, dict):
-            parts.append(" ".join(str(error[key]) for key in ("property", "message") if error.get(key)))
-    return "; ".join(parts)
-
-
-def _retry_after(value: str, now: datetime) -> timedelta | None:
-    """How long a Retry-After header asks to wait, at most a day; None if it asks for nothing or can't be read."""
-    if re.fullmatch(r"[0-9]{1,9}", value.strip()):
-        wait = timedelta(seconds=int(value))
-    else:
-        try:
-            at = parsedate_to_datetime(value)
-            wait = (at if at.tzinfo else at.replace(tzinfo=UTC)) - now
-        except (ValueError, OverflowError):
-            return None
-    return min(wait, _LONGEST_RETRY_AFTER) if wait > timedelta(0) else None
 
 
 def _is_unauthorised(outcome: Any) -> bool:

@@ -248,7 +248,10 @@ class SparkLayerClient:
         except Refused as error:
             if error.status not in (400, 403):
                 raise
-            raise CredentialsRejected(f"{error}; {_CREDENTIALS_HINT}", error.status, error.detail) from None
+            answered = f"answered {error.status}: {error.detail[:80]}"
+            raise CredentialsRejected(
+                f"SparkLayer: rejects the credentials, {_CREDENTIALS_HINT} ({answered})", error.status, error.detail
+            ) from None
         token = answer.get("access_token") if isinstance(answer, dict) else None
         if not isinstance(token, str) or not token.isascii() or not token.isprintable() or not token:
             raise BadAnswer(f"SparkLayer: POST {_TOKEN_PATH}: the answer holds no access token")

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from swapsync.connectors import http
+from swapsync.connectors.answers import retry_after
 from swapsync.connectors.errors import (
     BadAnswer,
     CredentialsRejected,
@@ -23,6 +24,7 @@ from swapsync.connectors.errors import (
     TryLater,
     Unreachable,
 )
+from swapsync.connectors.rate import RateBudget
 from tests.connectors.conftest import URL, Connect, RawServer, RecordingClock
 
 JSON_HEADERS = "Content-Type: application/json\r\n"
@@ -273,7 +275,7 @@ def test_a_retry_after_beyond_a_minute_is_handed_to_the_caller(
 
 @given(st.text())
 def test_no_retry_after_header_can_break_the_reader(header: str) -> None:
-    wait = http._retry_after(header, RecordingClock().now())
+    wait = retry_after(header, RecordingClock().now())
     assert wait is None or 0 < wait.total_seconds() <= 86_400
 
 
@@ -292,7 +294,7 @@ def test_the_request_beyond_the_budget_waits_for_its_minute(
 
 
 def test_threads_share_one_budget(clock: RecordingClock) -> None:
-    budget = http._RateBudget(5, clock)
+    budget = RateBudget(5, clock)
     sent: list[float] = []
     lock = threading.Lock()
 
@@ -313,7 +315,7 @@ def test_threads_share_one_budget(clock: RecordingClock) -> None:
 
 
 def test_a_clock_that_is_set_back_stops_nobody(clock: RecordingClock) -> None:
-    budget = http._RateBudget(1, clock)
+    budget = RateBudget(1, clock)
     budget.wait_for_turn()
     clock.forward(hours=-5)
     budget.wait_for_turn()
@@ -407,6 +409,22 @@ def test_no_secret_and_no_token_stands_in_any_text_of_an_error(remote: Any, conn
             assert "t0k3n" not in text
         error = error.__cause__ or error.__context__
     assert raised.value.detail == "the key *** and the token *** are not known"
+
+
+@pytest.mark.parametrize("before", range(290, 310))
+def test_a_secret_at_the_end_of_a_long_text_is_not_cut_open(before: int, remote: Any, connect: Connect) -> None:
+    answers(remote, 400, json={"detail": "x" * before + "t0k3n-of-mine"})
+    with pytest.raises(Refused) as raised:
+        connect(bearer=Tokens("t0k3n-of-mine")).request("GET", "/things", repeatable=True)
+    assert "t0" not in str(raised.value) + raised.value.detail
+
+
+def test_a_missing_certificate_bundle_is_reported_as_trouble_of_the_connection(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "none.pem"))
+    with pytest.raises(Unreachable, match="CA certificate bundle"):
+        connect("https://remote.test").request("GET", "/things", repeatable=True)
 
 
 def test_a_connection_error_does_not_quote_the_query(closed_port: str, connect: Connect) -> None:

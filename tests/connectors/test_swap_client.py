@@ -144,6 +144,24 @@ def test_a_quality_control_report_names_order_and_line(swap: SwapClient, world: 
     ]
 
 
+@pytest.mark.parametrize(
+    ("condition", "word"),
+    [
+        (Condition.SELLABLE, "Sellable"),
+        (Condition.DAMAGED, "Damaged"),
+        (Condition.MISSING, "Missing"),
+        (Condition.WRONG_ITEM, "Wrong-Item"),
+        (Condition.NO_VALUE, "No-Value"),
+    ],
+)
+def test_a_condition_is_reported_in_swaps_words(
+    condition: Condition, word: str, swap: SwapClient, world: World
+) -> None:
+    put_returns(world, 1)
+    swap.report_quality_control(order_id="551", sku="A", condition=condition, quantity=1)
+    assert world.swap.quality_control[0]["condition"] == word
+
+
 def test_a_quality_control_report_is_never_repeated_after_a_lost_reply(swap: SwapClient, world: World) -> None:
     put_returns(world, 1)
     world.faults.add(Fault(kind="lost_reply_after", method="POST"))

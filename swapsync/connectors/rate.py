@@ -1,0 +1,35 @@
+"""A client-side rate limit that waits on our own clock."""
+
+import threading
+
+from pyrate_limiter import Duration, InMemoryBucket, Rate, RateItem
+
+from swapsync.clock import Clock
+
+
+class RateBudget:
+    """At most so many requests within any minute, whichever thread sends them."""
+
+    def __init__(self, requests_per_minute: int, clock: Clock) -> None:
+        self._clock = clock
+        self._bucket = InMemoryBucket([Rate(requests_per_minute, Duration.MINUTE)])
+        self._lock = threading.Lock()
+
+    def wait_for_turn(self) -> None:
+        """Returns when the next request may go out, and counts it."""
+        while wait := self._milliseconds_to_wait():
+            self._clock.sleep(wait / 1000)
+
+    def _milliseconds_to_wait(self) -> int:
+        with self._lock:
+            now = int(self._clock.now().timestamp() * 1000)
+            newest = self._bucket.peek(0)
+            if newest and newest.timestamp > now:  # the clock was set back
+                self._bucket.flush()
+            self._bucket.leak(now)
+            request = RateItem("request", now)
+            if self._bucket.put(request):
+                return 0
+            wait = self._bucket.waiting(request)
+            assert isinstance(wait, int)  # of an in-memory bucket
+            return wait
