@@ -347,8 +347,8 @@ class Decisions:
         self.events.append(Event("swapsync", kind, detail, ret.return_id))
 
 
-UNDERIVED = ("outbox:", "write:")
-"""Exceptions about deliveries: they are opened and closed by the jobs that deliver, not by a decision."""
+UNDERIVED = ("outbox:", "write:", "ledger:")
+"""Exceptions about deliveries and the ledger: the jobs that deliver and compare open and close them, not a decision."""
 
 _DERIVED = ("logistics", "inspection", "settlement", "po_number", "credited_basis")
 
