@@ -1,7 +1,153 @@
-"""Commands."""
+"""backfill: history in resumable windows, with a plan of its effects under ``--dry-run``."""
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, date, datetime, time
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from swapsync.cli.context import JsonOption, SiteOption, UserError, load, opened
+
+if TYPE_CHECKING:
+    from swapsync.jobs.backfill import BackfillReport
+    from swapsync.store.outbox import Effect
+
+_MOMENT = "a day in UTC (2026-03-01) or a moment with a zone (2026-03-01T08:00:00Z)"
+
 
 def register(app: typer.Typer) -> None:
-    """Adds the commands."""
+    """Adds the command."""
+    app.command()(backfill)
+
+
+def backfill(
+    since: Annotated[str, typer.Option("--since", metavar="D", help=f"Where to begin: {_MOMENT}.")],
+    until: Annotated[
+        str | None, typer.Option("--until", metavar="D", help="Where to end, a day meaning its start; default: now.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Read and stage only, and show what would be written outside.")
+    ] = False,
+    again: Annotated[bool, typer.Option("--again", help="Read windows that were read before, too.")] = False,
+    site: SiteOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Read older returns and orders window by window, and do what follows from them; an interrupted call is resumed."""
+    from swapsync.clock import Clock
+
+    clock = Clock()
+    now = clock.now()
+    begin = _moment("--since", since)
+    end = min(now, _moment("--until", until)) if until else now
+    if begin >= end:
+        raise UserError(f"--since {since}: it must lie before --until, and in the past")
+    settings = load(site)
+
+    from swapsync.jobs.backfill import LISTS, backfill_sites, windows
+
+    span = windows(begin, end)
+    with opened(settings) as store, _progress(len(span) * LISTS * len(settings.sites)) as advance:
+        reports = backfill_sites(settings.sites, store, clock, span, again=again, dry_run=dry_run, advance=advance)
+    if json:
+        _print_json(begin, end, dry_run, reports)
+    else:
+        _print(dry_run, reports)
+    if any(report.failed for report in reports):
+        raise typer.Exit(1)
+
+
+def _moment(option: str, text: str) -> datetime:
+    try:
+        if len(text) == len("2026-03-01"):
+            return datetime.combine(date.fromisoformat(text), time(), UTC)
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is not None:
+            return moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise UserError(f"{option} {text}: it must be {_MOMENT}") from None
+    raise UserError(f"{option} {text}: a time of day needs a zone, such as Z or +01:00")
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Callable[[], None]]:
+    """A progress bar on stderr where somebody looks at it; yields what moves it on by one window."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    columns = ("windows", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task("", total=total)
+        yield lambda: bar.advance(task)
+
+
+def _print(dry_run: bool, reports: "Sequence[BackfillReport]") -> None:
+    from swapsync.cli.output import print_table
+    from swapsync.cli.run import print_reports
+
+    print_reports(list(reports))
+    for report in reports:
+        typer.echo(f"Site {report.site}: {report.windows_read} windows read, {report.windows_skipped} read before")
+        if dry_run:
+            print_table(
+                f"Site {report.site}: {len(report.planned)} effects planned",
+                ("kind", "target", "what"),
+                [(effect.kind, effect.target, _what(effect)) for effect in report.planned],
+            )
+    if dry_run:
+        typer.echo("Nothing was written outside. What was read is staged: the next cycle decides on it and delivers.")
+
+
+def _print_json(since: datetime, until: datetime, dry_run: bool, reports: "Sequence[BackfillReport]") -> None:
+    from dataclasses import asdict
+
+    from swapsync.cli.output import print_json
+    from swapsync.moments import to_text
+
+    print_json(
+        {
+            "since": to_text(since),
+            "until": to_text(until),
+            "sites": [
+                {
+                    "site": report.site,
+                    "windows": {"read": report.windows_read, "skipped": report.windows_skipped},
+                    "jobs": [asdict(run) for run in report.runs],
+                }
+                for report in reports
+            ],
+            "dry_run": dry_run,
+            "planned": [
+                {
+                    "site": report.site,
+                    "kind": effect.kind,
+                    "target": effect.target,
+                    "what": _what(effect),
+                    "return_id": effect.return_id,
+                }
+                for report in reports
+                for effect in report.planned
+            ],
+        }
+    )
+
+
+def _what(effect: "Effect") -> str:
+    """What an effect does, in a few words."""
+    from swapsync.domain import money
+    from swapsync.store.outbox import Kind
+
+    payload: dict[str, Any] = effect.payload
+    if effect.kind is Kind.CREDIT:
+        details = payload["details"]
+        po_number = f", PO {details['customer_reference']}" if details["customer_reference"] else ""
+        amount = money.to_text(-payload["total"], payload["currency"])
+        return f"credit {amount} {payload['currency']} for RMA {details['rma_number']}{po_number}"
+    if effect.kind is Kind.NOTE:
+        return str(payload["body"])
+    if effect.kind is Kind.STOCK_LEVEL:
+        return f"set the level to {payload['level']}"
+    if effect.kind is Kind.RESTOCK:
+        return f"add {payload['quantity']} to the level"
+    return f"report {payload['quantity']} x {payload['condition']} to Swap"

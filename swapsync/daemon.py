@@ -1,0 +1,132 @@
+"""The daemon: APScheduler, and nothing but scheduling.
+
+Every (site, job) is one scheduled job. Each site has one worker thread: its jobs run one after the other, in the order
+of a cycle where several are due at once, and no site waits for another. Durable state is in the store alone.
+"""
+
+import logging
+import signal
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from threading import Event as Signal
+
+from apscheduler.events import EVENT_JOB_MAX_INSTANCES, JobSubmissionEvent  # type: ignore[import-untyped]
+from apscheduler.executors.pool import ThreadPoolExecutor  # type: ignore[import-untyped]
+from apscheduler.schedulers.background import BackgroundScheduler  # type: ignore[import-untyped]
+from apscheduler.triggers.cron import CronTrigger  # type: ignore[import-untyped]
+from apscheduler.triggers.interval import IntervalTrigger  # type: ignore[import-untyped]
+from loguru import logger
+from sqlalchemy.exc import SQLAlchemyError
+
+from swapsync.clock import Clock
+from swapsync.jobs.cycle import JOBS, open_workplace, run_job
+from swapsync.jobs.workplace import Workplace
+from swapsync.settings import SiteSettings
+from swapsync.store.db import Store
+
+STOP_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT})
+
+
+def run_daemon(sites: Sequence[SiteSettings], store: Store, clock: Clock) -> signal.Signals:
+    """Runs the sites' jobs on their schedules until SIGTERM or SIGINT, and returns which of them it was.
+
+    What is running then is finished first, what waits for its turn is not begun. A second signal ends the process at
+    once. To be called from the main thread.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)  # the threads to come inherit it: sigwait gets the signal
+    stopping = Signal()
+    scheduler = schedule([open_workplace(site, store, clock) for site in sites], stopping, clock.now())
+    scheduler.start()
+    logger.info("started: {} jobs of {} sites", len(scheduler.get_jobs()), len(sites))
+    received = signal.Signals(signal.sigwait(STOP_SIGNALS))
+    for each in STOP_SIGNALS:
+        signal.signal(each, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+    logger.info("{}: finishing what is running; once more ends at once", received.name)
+    stopping.set()
+    scheduler.shutdown(wait=True)
+    logger.info("stopped")
+    return received
+
+
+def schedule(places: Sequence[Workplace], stopping: Signal, start: datetime) -> BackgroundScheduler:
+    """A scheduler, not yet started, that runs one whole cycle of each site from ``start`` on, then each job on time.
+
+    A late run is made up for, once, however late it is. A job that is due while its run before is going on or waiting
+    for its turn is skipped, and the log says so. Once ``stopping`` is set, nothing is begun any more.
+    """
+    _log_trouble_of_apscheduler()
+    scheduler = BackgroundScheduler(timezone=UTC)
+    scheduler.add_listener(_log_skip, EVENT_JOB_MAX_INSTANCES)
+    for place in places:
+        scheduler.add_executor(ThreadPoolExecutor(max_workers=1), place.slug)
+        for position, name in enumerate(JOBS):
+            scheduler.add_job(
+                _run,
+                _trigger(place.site.schedule[name], position),
+                (place, name, stopping),
+                id=f"{place.slug}/{name}",
+                executor=place.slug,
+                next_run_time=start + _place_in_line(position),
+                misfire_grace_time=None,
+                coalesce=True,
+                max_instances=1,
+            )
+    return scheduler
+
+
+def _place_in_line(position: int) -> timedelta:
+    """Jobs that are due together queue up in the order of their due times: a millisecond sets them apart."""
+    return timedelta(milliseconds=position)
+
+
+def _trigger(every: int | str, position: int) -> CronTrigger | IntervalTrigger:
+    """In UTC. Cron knows no milliseconds: jobs with the same expression fire a second apart, in the cycle's order."""
+    if isinstance(every, int):
+        return IntervalTrigger(seconds=every, timezone=UTC)
+    minute, hour, day, month, weekday = every.split()
+    return CronTrigger(
+        second=position, minute=minute, hour=hour, day=day, month=month, day_of_week=weekday, timezone=UTC
+    )
+
+
+def _run(place: Workplace, name: str, stopping: Signal) -> None:
+    if stopping.is_set():
+        return
+    with logger.contextualize(site=place.slug, job=name):
+        try:
+            record = run_job(place, name, JOBS[name])
+        except SQLAlchemyError as problem:  # the store may be away for a while; the next run tries again
+            logger.error("not run: {}", str(problem).splitlines()[0])
+            return
+        if record.status == "failed":  # run_job has logged why
+            return
+        logger.info(
+            "{}: {} read, {} changed, {} sent, {} failed in {:.2f} s{}",
+            record.status,
+            record.read,
+            record.changed,
+            record.sent,
+            record.failed,
+            record.seconds,
+            "".join(f"; {remark}" for remark in record.remarks),
+        )
+
+
+def _log_skip(event: JobSubmissionEvent) -> None:
+    site, name = event.job_id.split("/")
+    with logger.contextualize(site=site, job=name):
+        logger.warning("skipped: its run before is not finished yet")
+
+
+class _ToLoguru(logging.Handler):
+    """What APScheduler itself has to report as an error, in our log."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        logger.opt(exception=record.exc_info).error(record.getMessage())
+
+
+def _log_trouble_of_apscheduler() -> None:
+    apscheduler = logging.getLogger("apscheduler")
+    if not any(isinstance(handler, _ToLoguru) for handler in apscheduler.handlers):
+        apscheduler.addHandler(_ToLoguru(logging.ERROR))

@@ -1,0 +1,147 @@
+"""backfill: reads a span of history in windows that need not be read twice, then decides and delivers.
+
+Returns are read by the moment of their submission, orders by the moment they were placed. The watermarks of the live
+polls stay where they are.
+"""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from threading import Event as Signal
+
+from swapsync.clock import Clock
+from swapsync.jobs import poll_orders, poll_returns
+from swapsync.jobs.cycle import JOBS, SITES_AT_ONCE, Job, SiteReport, open_workplace, run_job
+from swapsync.jobs.reconcile import planned_effects
+from swapsync.jobs.workplace import JobError, Tally, Workplace
+from swapsync.settings import SiteSettings
+from swapsync.store import runs
+from swapsync.store.db import Store
+from swapsync.store.outbox import Effect
+
+WINDOW = timedelta(days=7)
+EDGE = timedelta(seconds=1)
+"""Each window is read this much beyond both ends: neither system promises that its bounds are inclusive."""
+LISTS = 2
+"""Lists that are read window by window: returns and orders."""
+
+DELIVERIES = ("reconcile", "push_credits", "push_restocks", "push_status")
+
+Window = tuple[datetime, datetime]
+
+
+@dataclass
+class BackfillReport(SiteReport):
+    """What a backfill of one site came to. A window counts once for each list that was read, or had been before."""
+
+    windows_read: int = 0
+    windows_skipped: int = 0
+    planned: list[Effect] = field(default_factory=list)
+
+
+def windows(since: datetime, until: datetime) -> list[Window]:
+    """The span in windows of ``WINDOW`` from ``since`` on, the last one cut off at ``until``."""
+    count = -((since - until) // WINDOW)
+    return [(since + n * WINDOW, min(since + (n + 1) * WINDOW, until)) for n in range(count)]
+
+
+def backfill_sites(
+    sites: Sequence[SiteSettings],
+    store: Store,
+    clock: Clock,
+    span: Sequence[Window],
+    *,
+    again: bool,
+    dry_run: bool,
+    advance: Callable[[], None],
+) -> list[BackfillReport]:
+    """Backfills several sites side by side; KeyboardInterrupt ends each of them after the window it is reading.
+
+    ``again`` reads windows that were finished before, too. ``dry_run`` stages what it reads, and reports the effects
+    as planned where it would otherwise decide and deliver. ``advance`` is called after each window of each list,
+    from any thread.
+    """
+    stop = Signal()
+
+    def one(site: SiteSettings) -> BackfillReport:
+        place = open_workplace(site, store, clock)
+        return _Backfill(place, span, BackfillReport(site.slug, []), again, advance, stop).run(dry_run)
+
+    with ThreadPoolExecutor(max_workers=min(SITES_AT_ONCE, len(sites) or 1)) as pool:
+        futures = [pool.submit(one, site) for site in sites]
+        try:
+            return [future.result() for future in futures]
+        except KeyboardInterrupt:
+            stop.set()
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+@dataclass
+class _Backfill:
+    place: Workplace
+    span: Sequence[Window]
+    report: BackfillReport
+    again: bool
+    advance: Callable[[], None]
+    stop: Signal
+
+    def run(self, dry_run: bool) -> BackfillReport:
+        jobs: dict[str, Job] = {
+            "backfill_returns": self._read_returns,
+            "backfill_orders": self._read_orders,
+            "poll_skus": JOBS["poll_skus"],
+        }
+        jobs |= {"backfill_plan": self._plan} if dry_run else {name: JOBS[name] for name in DELIVERIES}
+        for name, job in jobs.items():
+            if not self.stop.is_set():
+                self.report.runs.append(run_job(self.place, name, job))
+        return self.report
+
+    def _read_returns(self, place: Workplace, tally: Tally) -> None:
+        def walk(since: datetime, until: datetime) -> bool:
+            return poll_returns.walk_until_quiet(
+                place,
+                tally,
+                lambda page: place.swap.returns_page(page=page, submitted_from=since, submitted_to=until),
+                at_end=lambda connection, newest: None,
+            )
+
+        self._read_windows(tally, poll_returns.STREAM, walk)
+
+    def _read_orders(self, place: Workplace, tally: Tally) -> None:
+        def walk(since: datetime, until: datetime) -> bool:
+            return poll_orders.walk_until_quiet(place, tally, placed_from=since, placed_to=until)
+
+        self._read_windows(tally, poll_orders.STREAM, walk)
+        poll_orders.read_what_returns_need(place, tally)
+
+    def _plan(self, place: Workplace, tally: Tally) -> None:
+        self.report.planned = planned_effects(place)
+        tally.read = len(self.report.planned)
+
+    def _read_windows(self, tally: Tally, stream: str, walk: Callable[[datetime, datetime], bool]) -> None:
+        place = self.place
+        complete_until = place.clock.now() - timedelta(seconds=place.site.overlap_seconds)
+        with place.store.reading() as connection:
+            finished = set() if self.again else runs.finished_windows(connection, place.slug, stream)
+        restless = 0
+        for since, until in self.span:
+            if self.stop.is_set():
+                raise JobError("interrupted; the next call goes on from the windows that were read")
+            if (since, until) in finished:
+                self.report.windows_skipped += 1
+            else:
+                quiet = walk(since - EDGE, until + EDGE)
+                self.report.windows_read += 1
+                restless += not quiet
+                if quiet and until <= complete_until:
+                    with place.store.transaction() as connection:
+                        runs.finish_window(connection, place.slug, stream, since, until, place.clock.now())
+            self.advance()
+        if restless:
+            tally.remarks.append(
+                f"the list moved during every walk of {restless} windows; what was read is kept, "
+                "the next call reads them again"
+            )
