@@ -8,7 +8,7 @@ from typing import Any, TypeVar, cast
 import orjson
 from sqlalchemy import Connection, Engine, Table, create_engine, event, inspect, text
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlmodel import SQLModel
 
 HEAD = "0001"
@@ -27,7 +27,7 @@ def table(model: type[SQLModel]) -> Table:
 class Store:
     """One database, SQLite or PostgreSQL.
 
-    Raises StoreError when the URL's driver is not installed.
+    Raises StoreError when the URL can't be read, or its driver is not installed.
     """
 
     def __init__(self, url: str) -> None:
@@ -37,8 +37,10 @@ class Store:
             )
         except ModuleNotFoundError as error:
             raise StoreError(f"PostgreSQL needs its driver: pip install 'swapsync[postgres]' ({error})") from error
-        except (ArgumentError, NoSuchModuleError) as error:
-            raise StoreError("SWAPSYNC_DATABASE_URL is not a database URL") from error
+        except (ArgumentError, NoSuchModuleError, ValueError):
+            raise StoreError("it is not a database URL") from None  # the cause quotes parts of the URL
+        if "@" in (self.engine.url.host or ""):  # else an error would quote the end of the password as the host's name
+            raise StoreError("the host has an @ in it: in user name and password, write @ as %40, / as %2F, : as %3A")
         self.is_sqlite = self.engine.dialect.name == "sqlite"
         if self.is_sqlite:
             event.listen(self.engine, "connect", _prepare_sqlite)
@@ -63,7 +65,7 @@ class Store:
                 if not inspect(connection).has_table("alembic_version"):
                     return None
                 return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
-        except OperationalError as error:
+        except DBAPIError as error:
             raise StoreError(f"the database can't be opened: {_first_line(error)}") from error
 
     def upgrade(self) -> None:
@@ -150,5 +152,5 @@ def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
 
 
-def _first_line(error: OperationalError) -> str:
+def _first_line(error: DBAPIError) -> str:
     return str(error.orig).strip().splitlines()[0]
