@@ -142,6 +142,7 @@ def _add_to_sellable(place: Workplace, tally: Tally, by_sku: dict[str, list[Row[
         except RemoteError:
             _take_back(place, ids)
             raise
+        _note(place, tally, [row for sku in skus for row in by_sku[sku]], [])
 
     try:
         refused = _isolating(sorted(by_sku), write)
@@ -149,13 +150,7 @@ def _add_to_sellable(place: Workplace, tally: Tally, by_sku: dict[str, list[Row[
         raise JobError(
             f"a write to sellable stock got no answer; the next run reads before it writes: {doubt}"
         ) from doubt
-    failed = {sku for sku, _ in refused}
-    _note(
-        place,
-        tally,
-        [row for sku, rows in by_sku.items() if sku not in failed for row in rows],
-        [(row, why) for sku, why in refused for row in by_sku[sku]],
-    )
+    _note(place, tally, [], [(row, why) for sku, why in refused for row in by_sku[sku]])
 
 
 def _record_write(
