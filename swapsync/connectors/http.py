@@ -13,6 +13,7 @@ from datetime import timedelta
 from http.cookiejar import DefaultCookiePolicy
 from importlib.metadata import version
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 import requests
 import urllib3.exceptions
@@ -36,6 +37,7 @@ from swapsync.connectors.rate import RateBudget
 MAX_WAIT_SECONDS = 60
 _MAX_BODY_BYTES = 64 * 2**20
 _MAX_TEXT = 300
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +130,7 @@ class Connection:
         self._session = requests.Session()
         self._session.headers.update({"User-Agent": f"swapsync/{version('swapsync')}", "Accept": "application/json"})
         self._session.headers.update(headers)
+        self._session.trust_env = urlsplit(base_url).hostname not in _LOOPBACK  # a proxy can't reach this machine
         self._session.auth = _leave_as_is
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
         self._backoff = wait_exponential_jitter(multiplier=backoff, max=MAX_WAIT_SECONDS, jitter=backoff)

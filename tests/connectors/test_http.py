@@ -379,6 +379,14 @@ def test_a_password_in_netrc_never_replaces_our_token(
     assert authorizations(remote) == ["Bearer one"]
 
 
+def test_a_proxy_of_the_environment_never_stands_before_this_machine(
+    raw_server: RawServer, closed_port: str, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", closed_port)
+    raw_server.answers = [b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]"]
+    assert connect(raw_server.url).request("GET", "/things", repeatable=True) == []
+
+
 def test_cookies_are_not_kept(remote: Any, connect: Connect) -> None:
     answers(remote, 200, body="[]", headers={"Set-Cookie": "node=7"})
     connection = connect()
