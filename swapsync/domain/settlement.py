@@ -5,8 +5,9 @@ and share its value. The same facts always give the same decision, and what was 
 deciding again asks for nothing new (worker.md section 4).
 """
 
+import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
@@ -173,14 +174,14 @@ class Decision:
 def decide(case: Case, policy: Policy) -> tuple[Decision, ...]:
     """One decision for each return of the case, in the order in which they compete for the order's units.
 
-    Returns that money already moved for come first, then those settled before the cut-over, then the rest by
-    submission (rule 9).
+    Those settled before the cut-over come first, then the rest by submission (rule 9); but a line that money already
+    moved for keeps its units before all of them.
     """
     ledger = _OrderLedger(case)
-    competing = sorted(
-        case.returns,
-        key=lambda f: (not f.credited, not f.settled_outside, f.ret.submitted_at, f.ret.return_id),
-    )
+    competing = sorted(case.returns, key=lambda f: (not f.settled_outside, f.ret.submitted_at, f.ret.return_id))
+    for facts in competing:
+        paid = {credited.line_id for credited in facts.credited}
+        _claim(facts.ret, [line for line in facts.ret.lines if line.line_id in paid], _match_lines(facts, case), ledger)
     return tuple(_decide_return(facts, case, policy, ledger) for facts in competing)
 
 
@@ -188,6 +189,7 @@ class _OrderLedger:
     """What is left of each order line while its returns are gone through: units to claim, and value to credit."""
 
     def __init__(self, case: Case) -> None:
+        self.granted: Counter[tuple[str, str]] = Counter()
         self.claimed: Counter[str] = Counter()
         self.claimants: dict[str, list[str]] = {}
         self.units: Counter[str] = Counter()
@@ -199,25 +201,32 @@ class _OrderLedger:
                 self.net[credited.order_line_key] += credited.net
                 self.tax[credited.order_line_key] += credited.tax
 
-    def claim(self, rma_number: str, line: OrderLine, quantity: int) -> int:
-        """Takes up to ``quantity`` of the units that no earlier return claims; returns how many there were."""
-        granted = max(0, min(quantity, line.quantity - self.claimed[line.key]))
-        self.claimed[line.key] += granted
-        self.claimants.setdefault(line.key, []).append(rma_number)
-        return granted
+    def claim(self, ret: Return, line: ReturnLine, sold: OrderLine) -> int:
+        """Takes up to a returned line's units that no earlier claim took; returns how many. A line claims once."""
+        name = ret.return_id, line.line_id
+        if name not in self.granted:
+            self.granted[name] = max(0, min(line.quantity, sold.quantity - self.claimed[sold.key]))
+            self.claimed[sold.key] += self.granted[name]
+            self.claimants.setdefault(sold.key, []).append(ret.rma_number)
+        return self.granted[name]
 
     def credit(self, line_id: str, line: OrderLine, sku: str, quantity: int) -> CreditLine | None:
         """The next ``quantity`` units of an order line at their share of its value; None if that can't be right.
 
         Cumulative rounding (rule 4): what was credited so far plus this is the rounded share of all units so far.
+        Where a unit is worth less than a minor unit, the credits so far can be ahead of their share, because units
+        worth nothing by themselves got no note; then nothing is due until the share has caught up.
         """
+        before = self.net[line.key], self.tax[line.key]
         units = self.units[line.key] + quantity
         if units > line.quantity:
             return None
-        net = money.share(line.net, units, line.quantity) - self.net[line.key]
-        tax = money.share(line.tax, units, line.quantity) - self.tax[line.key]
-        if net < 0 or tax < 0:
+        net = money.share(line.net, units, line.quantity) - before[0]
+        tax = money.share(line.tax, units, line.quantity) - before[1]
+        tiny = before[0] <= line.net < line.quantity and before[1] <= line.tax < line.quantity
+        if min(net, tax) < 0 and not tiny:
             return None
+        net, tax = max(net, 0), max(tax, 0)
         self.units[line.key] = units
         self.net[line.key] += net
         self.tax[line.key] += tax
@@ -229,7 +238,7 @@ def _decide_return(facts: ReturnFacts, case: Case, policy: Policy, ledger: _Orde
     where, seen = logistics(ret), inspection(ret, facts.findings)
     if facts.settled_outside:
         matches = _match_lines(facts, case)
-        _claim_lines(facts, matches, ledger)
+        _claim(ret, ret.lines, matches, ledger)
         return Decision(ret.return_id, matches, (), where, seen, Settlement.SETTLED_OUTSIDE)
     if ret.called_off and not facts.credited and not facts.findings:
         milestones = (Milestone(ret.status.value),) if case.order and facts.same_buyer is not False else ()
@@ -242,7 +251,7 @@ def _decide_return(facts: ReturnFacts, case: Case, policy: Policy, ledger: _Orde
         if order is None or not facts.credited:
             return Decision(ret.return_id, {}, tuple(book.problems), where, seen, settlement, po_number=book.po_number)
     matches = _match_lines(facts, case)
-    granted = _claim_lines(facts, matches, ledger)
+    granted = _claim(ret, ret.lines, matches, ledger)
     for line in ret.lines:
         book.check_line(line, matches[line.line_id], granted[line.line_id], ledger)
     book.check_amount(matches)
@@ -267,12 +276,17 @@ def _match_lines(facts: ReturnFacts, case: Case) -> dict[str, LineMatch]:
     return {line.line_id: match_line(line, lines, case.history, case.aliases) for line in facts.ret.lines}
 
 
-def _claim_lines(facts: ReturnFacts, matches: Mapping[str, LineMatch], ledger: _OrderLedger) -> dict[str, int]:
+def _claim(
+    ret: Return, lines: Iterable[ReturnLine], matches: Mapping[str, LineMatch], ledger: _OrderLedger
+) -> dict[str, int]:
     granted = {}
-    for line in facts.ret.lines:
+    for line in lines:
         order_line = matches[line.line_id].order_line
-        granted[line.line_id] = ledger.claim(facts.ret.rma_number, order_line, line.quantity) if order_line else 0
+        granted[line.line_id] = ledger.claim(ret, line, order_line) if order_line else 0
     return granted
+
+
+_CREDITED_ALREADY = re.compile(r"; \d+ credited already$")
 
 
 class _Book:
@@ -396,13 +410,10 @@ class _Book:
             asks.append(f"{doubtful} of {line.quantity} {sku} came back damaged or without value")
         if line.remedy is Remedy.ASK:
             asks.append(f"{sku} comes back as {line.return_type}")
-        if units and self.ret.called_off:
+        if self.ret.called_off and units.total() > units[Condition.MISSING]:
             asks.append(f"{sku} came although the return is {self.ret.status}")
-        if asks and not self._answer(Code.INSPECTION_REVIEW, line, "; ".join(asks) + already):
+        if asks and not self._open(Code.INSPECTION_REVIEW, line.line_id, "; ".join(asks) + already, line.sku):
             self.asked_lines.add(line.line_id)
-
-    def _answer(self, code: Code, line: ReturnLine, detail: str) -> Ruling | None:
-        return self._open(code, line.line_id, detail, line.sku)
 
     def check_amount(self, matches: Mapping[str, LineMatch]) -> None:
         ret, order = self.ret, self.order
@@ -442,21 +453,28 @@ class _Book:
 
     def accepted(self, line: ReturnLine) -> int:
         """Units of a line that are confirmed for money: by the warehouse if it has spoken, else by Swap."""
-        verdict = self.facts.rulings.get((Code.INSPECTION_REVIEW, line.line_id))
-        waived = verdict is not None and verdict.action is Action.CREDIT and line.line_id not in self.asked_lines
+        verdict = self._verdict(line)
+        if verdict is Action.DENY and self._takes_a_verdict(line):
+            return 0
         units = found(self.facts.findings, line.line_id)
         if units:
-            good = units[Condition.SELLABLE]
-            return good + (units[Condition.DAMAGED] + units[Condition.NO_VALUE] if waived else 0)
+            doubtful = units[Condition.DAMAGED] + units[Condition.NO_VALUE]
+            return units[Condition.SELLABLE] + (doubtful if verdict is Action.CREDIT else 0)
         return line.quantity if self._confirmed_by_swap else 0
+
+    def _verdict(self, line: ReturnLine) -> Action | None:
+        """What a person decided about a doubtful line, as long as it holds."""
+        ruling = self.facts.rulings.get((Code.INSPECTION_REVIEW, line.line_id))
+        return ruling.action if ruling and line.line_id not in self.asked_lines else None
+
+    def _takes_a_verdict(self, line: ReturnLine) -> bool:
+        """Whether a person decides on the line as a whole, not only on its doubtful units."""
+        return line.remedy is Remedy.ASK or self.ret.called_off
 
     def _creditable(self, line: ReturnLine) -> bool:
         if line.line_id in self.held_lines or line.remedy in (Remedy.STOCK_ONLY, Remedy.UNKNOWN):
             return False
-        if line.remedy is Remedy.ASK or self.ret.called_off:
-            verdict = self.facts.rulings.get((Code.INSPECTION_REVIEW, line.line_id))
-            return line.line_id not in self.asked_lines and verdict is not None and verdict.action is Action.CREDIT
-        return True
+        return not self._takes_a_verdict(line) or self._verdict(line) is Action.CREDIT
 
     def credit(
         self, matches: Mapping[str, LineMatch], granted: Mapping[str, int], ledger: _OrderLedger
@@ -475,11 +493,9 @@ class _Book:
                 continue
             credit = ledger.credit(line.line_id, sold, line.sku or sold.sku, due)
             if credit is None:
-                self._hold(
-                    line,
-                    Code.ORDER_CHANGED,
-                    f"{sold.sku or sold.key}: the order now holds less than was credited for it already",
-                )
+                detail = f"{sold.sku or sold.key}: the order now holds less than was credited for it already"
+                self._open(Code.ORDER_CHANGED, line.line_id, detail, line.sku)
+                self.asked_lines.add(line.line_id)
             else:
                 lines.append(credit)
         return tuple(lines) if any(line.net or line.tax for line in lines) else ()
@@ -536,22 +552,27 @@ class _Book:
         if self.route is Route.GATEWAY:
             refunded = ret.status is ReturnStatus.CLOSED and ret.refunded > 0
             return Settlement.REFUNDED_BY_GATEWAY if refunded else Settlement.NONE
-        if not any(line.remedy is Remedy.CREDIT for line in ret.lines):
-            return Settlement.NONE
-        inspected = inspection(ret, self.facts.findings) is Inspection.DONE
-        if inspected and not any(self.accepted(line) for line in ret.lines):
-            return Settlement.DENIED
-        turned_down = ret.qc in (SwapQc.NOT_APPROVED, SwapQc.MISSING) or not ret.delivered
-        if ret.status is ReturnStatus.CLOSED and turned_down and not self.facts.findings:
-            return Settlement.DENIED
-        return Settlement.NONE
+        asking = [line for line in ret.lines if line.quantity and line.remedy is not Remedy.STOCK_ONLY]
+        return Settlement.DENIED if asking and all(map(self._turned_down, asking)) else Settlement.NONE
+
+    def _turned_down(self, line: ReturnLine) -> bool:
+        """Whether nothing is to be credited for a line: a person, the warehouse or else Swap said so."""
+        if self._takes_a_verdict(line) and self._verdict(line) is Action.DENY:
+            return True
+        if units := found(self.facts.findings, line.line_id):
+            return units.total() >= line.quantity and not self.accepted(line)
+        refused = self.ret.qc in (SwapQc.NOT_APPROVED, SwapQc.MISSING) or not self.ret.delivered
+        return self.ret.status is ReturnStatus.CLOSED and refused
 
     # -- bookkeeping -------------------------------------------------------------------------------------------------
 
     def _open(self, code: Code, subject: str, detail: str, sku: str = "") -> Ruling | None:
-        """Notes a problem, unless a person has ruled on exactly this; then their ruling comes back instead."""
+        """Notes a problem, unless a person has ruled on exactly this; then their ruling comes back instead.
+
+        What was credited meanwhile, perhaps on their word, makes it no other problem.
+        """
         ruling = self.facts.rulings.get((code, subject))
-        if ruling is not None and ruling.about == detail:
+        if ruling is not None and _CREDITED_ALREADY.sub("", ruling.about) == _CREDITED_ALREADY.sub("", detail):
             return ruling
         self.problems.append(Problem(code, subject, detail, sku))
         return None
