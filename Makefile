@@ -2,7 +2,10 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint types layers real-data bench clean
+.PHONY: help demo test lint types layers docs clean
+
+help:  ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
 
 $(VENV)/demo.stamp: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -20,15 +23,18 @@ demo: $(VENV)/demo.stamp  ## the main job against local look-alikes of both syst
 test: $(VENV)/dev.stamp  ## the whole test suite, on SQLite and on PostgreSQL
 	$(BIN)/pytest
 
-lint: $(VENV)/dev.stamp
+lint: $(VENV)/dev.stamp  ## ruff: faults, style, format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: $(VENV)/dev.stamp
+types: $(VENV)/dev.stamp  ## mypy, strict
 	$(BIN)/mypy
 
-layers: $(VENV)/dev.stamp
+layers: $(VENV)/dev.stamp  ## imports run downwards only
 	$(BIN)/lint-imports
 
-clean:
+docs: $(VENV)/dev.stamp  ## write the generated pages again
+	$(BIN)/python scripts/make_docs.py
+
+clean:  ## remove the environment and what tools left behind
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache
