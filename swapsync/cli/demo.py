@@ -392,7 +392,7 @@ def _print_next(connection: "Connection", site: str, sourcing: str, *, serve: bo
         ("doctor", "the checks to run before going live" + ("" if serve else " (needs a running demo)")),
     ):
         typer.echo(f"  # {meaning}\n  {swapsync} {command}")
-    typer.echo("\nTo go live: copy .env.example to .env, fill in your accounts, then run doctor and sync.")
+    typer.echo("\nTo go live: copy config/.env.example to .env, fill in your accounts, then run doctor and sync.")
     if not serve:
         typer.echo(f"The look-alikes have stopped; {swapsync} demo, without --no-serve, keeps them running.")
 
