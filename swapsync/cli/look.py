@@ -29,7 +29,7 @@ LimitOption = Annotated[
     int | None,
     typer.Option("--limit", min=1, metavar="N", help=f"At most N rows; else {PEOPLE_READ}, with --json all."),
 ]
-MAX_ID = 2**63 - 1
+MAX_ID = 2**31 - 1
 Item = Mapping[str, Any]
 Columns = Mapping[str, Callable[[Item], object]]
 
@@ -66,8 +66,8 @@ def register(app: typer.Typer) -> None:
 
 @returns.command("list")
 def list_returns(
-    settlement: Annotated[Settlement | None, typer.Option(help="Only returns that are settled this way.")] = None,
-    logistics: Annotated[Logistics | None, typer.Option(help="Only returns whose goods are there.")] = None,
+    settlement: Annotated[Settlement | None, typer.Option(help="Only returns with this settlement.")] = None,
+    logistics: Annotated[Logistics | None, typer.Option(help="Only returns whose goods are this far.")] = None,
     search: Annotated[
         str | None, typer.Option(metavar="TEXT", help="Only where RMA, order or PO number contain this.")
     ] = None,
@@ -131,7 +131,7 @@ def show_return(
 
 def _print_return(item: Item) -> None:
     state, swap, order = item["state"], item["swap"], item["order"]
-    closed = f", closed {swap['closed_at']}" if swap["closed_at"] else ""
+    closed = f", closed {_when(swap['closed_at'])}" if swap["closed_at"] else ""
     total = f", total {swap['total']}" if swap["total"] is not None else ""
     _print_facts(
         f"Return {item['rma_number']}",
@@ -169,7 +169,7 @@ def _print_return(item: Item) -> None:
     _print_rows(
         "Found by the warehouse",
         {
-            "at": lambda finding: finding["found_at"],
+            "at": lambda finding: _when(finding["found_at"]),
             "line": lambda finding: _sku_of(item, finding["line_id"]),
             " quantity": lambda finding: finding["quantity"],
             "condition": lambda finding: finding["condition"],
@@ -181,7 +181,7 @@ def _print_return(item: Item) -> None:
     _print_rows(
         "Stock movements",
         {
-            "at": lambda movement: movement["moved_at"],
+            "at": lambda movement: _when(movement["moved_at"]),
             " quantity": lambda movement: movement["quantity"],
             "SKU": lambda movement: movement["sku"],
             "from": lambda movement: movement["from"],
@@ -200,7 +200,7 @@ def _print_return(item: Item) -> None:
     _print_rows(
         "Events",
         {
-            "at": lambda event: event["at"],
+            "at": lambda event: _when(event["at"]),
             "from": lambda event: event["source"],
             "event": lambda event: event["kind"],
             "detail": lambda event: event["detail"],
@@ -233,7 +233,7 @@ def list_credit_notes(
 
 _NOTE_COLUMNS: Columns = {
     "number": lambda note: note["number"],
-    "issued": lambda note: note["issued_at"],
+    "issued": lambda note: _when(note["issued_at"]),
     "RMA": lambda note: note["rma_number"],
     "order": lambda note: note["order_name"],
     "PO": lambda note: note["po_number"],
@@ -271,7 +271,7 @@ def show_credit_note(
         f"Credit note {item['number']}",
         {
             "site": item["site"],
-            "issued": item["issued_at"],
+            "issued": _when(item["issued_at"]),
             "buyer": item["customer"],
             "PO number": item["po_number"] or "none",
             "return": f"RMA {item['rma_number']}",
@@ -331,7 +331,7 @@ def list_exceptions(
             "severity": lambda row: row["severity"],
             "RMA": lambda row: row["rma_number"],
             "order": lambda row: row["order_name"],
-            "due, or resolved": lambda row: row["resolved_at"] or row["due_at"],
+            "due, or resolved": lambda row: _when(row["resolved_at"] or row["due_at"]),
             "detail": lambda row: row["detail"],
         },
         json,
@@ -368,13 +368,13 @@ def _print_exception(item: Item) -> None:
             "what to do": item["remedy"],
             "closes when": item["closes_when"],
             "owner": f"{item['owner']} ({item['severity']})",
-            "opened": item["opened_at"] + (f", seen {item['count']} times" if item["count"] > 1 else ""),
-            "due": item["due_at"],
+            "opened": _when(item["opened_at"]) + (f", seen {item['count']} times" if item["count"] > 1 else ""),
+            "due": _when(item["due_at"]),
             "site": item["site"],
             "return": item["rma_number"] and f"RMA {item['rma_number']}",
             "order": item["order_name"],
             "SKU": item["sku"],
-            "resolved": item["resolved_at"] and f"{item['resolved_at']}: {item['resolution']}",
+            "resolved": item["resolved_at"] and f"{_when(item['resolved_at'])}: {item['resolution']}",
         },
     )
     if item["status"] == "open":
@@ -410,7 +410,7 @@ _EFFECT_COLUMNS: Columns = {
     "for": lambda effect: effect["target"],
     "state": lambda effect: effect["state"],
     " attempts": lambda effect: effect["attempts"],
-    "next attempt": lambda effect: effect["next_attempt_at"],
+    "next attempt": lambda effect: _when(effect["next_attempt_at"]),
     "last error": lambda effect: effect["last_error"],
 }
 
@@ -495,12 +495,12 @@ def _print_status(item: Item) -> None:
     _print_facts(
         f"Site {item['site']}",
         {
-            "effects from": item["effects_from"] or "not run yet",
+            "effects from": _when(item["effects_from"]) or "not run yet",
             "settled before": f"{item['settled_outside']} returns",
             "owed to buyers": f"{owed or 'nothing'}{unvalued}",
             "open exceptions": f"{queue['open']}{f' ({owners})' if owners else ''}",
             "outbox": f"{backlog['pending']} pending, {backlog['in_doubt']} in doubt, {backlog['failed']} gave up",
-            **{f"{stream} read to": position for stream, position in item["watermarks"].items()},
+            **{f"{stream} read to": _when(position) for stream, position in item["watermarks"].items()},
         },
     )
     _print_rows(
@@ -508,7 +508,7 @@ def _print_status(item: Item) -> None:
         {
             "job": lambda run: run["job"],
             "status": lambda run: run["status"],
-            "finished": lambda run: run["finished_at"],
+            "finished": lambda run: _when(run["finished_at"]),
             " read": lambda run: run["read"],
             " changed": lambda run: run["changed"],
             " sent": lambda run: run["sent"],
@@ -539,6 +539,11 @@ def _store_for(site: str | None) -> "Iterator[tuple[Settings, Store]]":
 
 def _limit(limit: int | None, json: bool) -> int | None:
     return limit or (None if json else PEOPLE_READ)
+
+
+def _when(moment: str | None) -> str:
+    """A moment to the minute, for people."""
+    return f"{moment[:10]} {moment[11:16]}Z" if moment else ""
 
 
 def _print_page(page: "Page", title: str, columns: Columns, json: bool) -> None:
