@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -14,16 +15,21 @@ from loguru import logger
 from sqlalchemy import select
 
 from swapsync.cli import main
+from swapsync.connectors.sparklayer import OrderRef
 from swapsync.domain.catalogue import Code
+from swapsync.jobs.compare import Period, compare, read_transaction, reconcile_sites
+from swapsync.jobs.workplace import Tally
+from swapsync.reports.month_end import read_month_end
 from swapsync.sandbox.faults import Fault
 from swapsync.sandbox.server import Sandbox
 from swapsync.sandbox.world import World, stable_uuid
 from swapsync.store.db import Store
 from swapsync.store.exceptions import exceptions, open_of_code
-from tests.conftest import FixedClock
+from tests.conftest import Desk, FixedClock, run
 from tests.scenario import approved, returned, sold
 
 MARCH = ("--month", "2026-03")
+PERIOD = Period(datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 4, 1, tzinfo=UTC))
 CREDIT = "swap:ret-1:credit:1"
 
 
@@ -411,6 +417,63 @@ def test_an_order_that_is_gone_is_a_difference_of_its_credit(world: World, swaps
     assert "SparkLayer no longer has the order" in difference["detail"]
 
 
+def test_a_credit_that_is_delivered_while_its_order_is_read_is_no_difference(
+    world: World, store: Store, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sold(world)
+    approved(world)
+    place = desk()
+    run(place, "poll_returns", "poll_orders", "reconcile")
+    read = place.sparklayer.transactions
+
+    def read_and_then_deliver(order: OrderRef) -> list[dict[str, Any]]:
+        standing = read(order)
+        assert run(place, "push_credits")["push_credits"].sent == 1
+        return standing
+
+    monkeypatch.setattr(place.sparklayer, "transactions", read_and_then_deliver)
+    compare(place, Tally(), PERIOD, lambda *_: None)
+
+    assert misaligned(store) == []
+
+
+def test_a_credit_that_is_decided_and_delivered_before_its_order_is_read_is_no_stray(
+    world: World, store: Store, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sold(world)
+    returned(world)
+    place = desk()
+    run(place)
+    read = place.sparklayer.transactions
+
+    def credit_and_then_read(order: OrderRef) -> list[dict[str, Any]]:
+        approved(world)
+        assert run(place)["push_credits"].sent == 1
+        return read(order)
+
+    monkeypatch.setattr(place.sparklayer, "transactions", credit_and_then_read)
+    compare(place, Tally(), PERIOD, lambda *_: None)
+
+    assert misaligned(store) == []
+
+
+def test_one_site_that_is_down_leaves_the_other_alone(
+    world: World, store: Store, desk: Desk, clock: FixedClock
+) -> None:
+    sold(world)
+    approved(world)
+    sites = [desk("down", sparklayer_base_url="http://127.0.0.1:9").site, desk("up").site]
+
+    down, up = reconcile_sites(sites, store, clock, PERIOD, lambda *_: None)
+
+    assert (down.site, up.site) == ("down", "up")
+    assert {record.job for record in down.runs if record.status == "failed"} == {"poll_orders"}
+    assert {record.status for record in up.runs} == {"ok"}
+    with store.reading() as connection:
+        assert read_month_end(connection, "down", PERIOD).credit_notes == []
+        assert len(read_month_end(connection, "up", PERIOD).credit_notes) == 1
+
+
 # -- options ---------------------------------------------------------------------------------------------------------
 
 
@@ -510,3 +573,36 @@ def test_the_queue_holds_one_exception_however_often_it_runs(world: World, store
     with store.reading() as connection:
         [row] = open_of_code(connection, "default", Code.CREDIT_MISALIGNED)
     assert (row._mapping["count"], row.return_id, row.rma_number) == (1, "ret-1", "R1")
+
+
+# -- transactions as they may come -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("total", "amount", "currency"),
+    [
+        ({"number": "-48.00", "currency": "gbp"}, Decimal(-48), "GBP"),
+        ({"number": Decimal("-48.0")}, Decimal(-48), ""),
+        (Decimal("-48.00"), Decimal(-48), ""),
+        (-48, Decimal(-48), ""),
+        (" -48.00 ", Decimal(-48), ""),
+        ({"number": "-48,00", "currency": "GBP"}, None, "GBP"),
+        ({"number": "NaN"}, None, ""),
+        ("Infinity", None, ""),
+        (True, None, ""),
+        ({}, None, ""),
+        (None, None, ""),
+        (["-48.00"], None, ""),
+    ],
+)
+def test_a_total_is_read_as_object_number_or_text_and_else_counts_as_different(
+    total: Any, amount: Decimal | None, currency: str
+) -> None:
+    transaction = read_transaction({"platform_id": CREDIT, "total": total, "apply_to_balance": True})
+
+    assert (transaction.total, transaction.currency, transaction.applied) == (amount, currency, True)
+
+
+@pytest.mark.parametrize("applied", [False, None, "true", 1, "false"])
+def test_only_a_plain_true_counts_towards_the_balance(applied: Any) -> None:
+    assert not read_transaction({"platform_id": CREDIT, "total": -48, "apply_to_balance": applied}).applied

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _MONTH = re.compile(r"[0-9]{4}-[0-9]{2}")
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_SAYS = {"none": "nothing to settle yet"}
 
 
 def register(app: typer.Typer) -> None:
@@ -215,7 +216,10 @@ def _lines(figures: dict[str, Any]) -> list[tuple[object, ...]]:
     named = [
         ("returns announced in the period", figures["announced"]["count"], figures["announced"]["value"]),
         ("returns of the period", returned["count"], returned["value"]),
-        *((f"  {name.replace('_', ' ')}", e["count"], e["value"]) for name, e in returned["by_settlement"].items()),
+        *(
+            (f"  {_SAYS.get(name) or name.replace('_', ' ')}", e["count"], e["value"])
+            for name, e in returned["by_settlement"].items()
+        ),
         ("credit notes issued", notes["issued"]["count"], notes["issued"]["gross"]),
         *((f"  {name}", notes[name]["count"], notes[name]["gross"]) for name in notes if name != "issued"),
         ("  net", "", notes["issued"]["net"]),
