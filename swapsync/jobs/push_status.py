@@ -9,11 +9,11 @@ from typing import Any
 
 from sqlalchemy import Row
 
-from swapsync.connectors.errors import NotFound
+from swapsync.connectors.errors import CredentialsRejected, NotFound, Refused, TryLater, Unreachable
 from swapsync.connectors.sparklayer import OrderRef
 from swapsync.domain.returns import Condition
-from swapsync.jobs.delivery import Outcome, attempt, deliver, note_outcome
-from swapsync.jobs.workplace import Tally, Workplace
+from swapsync.jobs.delivery import STOP_AFTER, Outcome, attempt, deliver, note_outcome
+from swapsync.jobs.workplace import JobError, Tally, Workplace
 from swapsync.store import outbox
 from swapsync.store.events import Event, record_events
 from swapsync.store.outbox import Kind
@@ -30,9 +30,10 @@ def push_status(place: Workplace, tally: Tally) -> None:
 
 
 def _write_notes(place: Workplace, rows: list[Row[Any]]) -> Outcome:
-    found = _look_for(place, [row for row in rows if row.state == "in_doubt"])
+    found, unseen = _look_for(place, [row for row in rows if row.state == "in_doubt"])
+    waiting = {row.order_id for row, _ in unseen}
     written = [row for row in rows if row.id in found]
-    to_send = [row for row in rows if row.id not in found]
+    to_send = [row for row in rows if row.id not in found and row.order_id not in waiting]
     with place.writing() as connection:
         outbox.release(connection, [row.id for row in to_send if row.state == "in_doubt"])
         taken = outbox.mark_in_doubt(connection, [row.id for row in to_send])
@@ -40,6 +41,8 @@ def _write_notes(place: Workplace, rows: list[Row[Any]]) -> Outcome:
     outcome.sent += written
     with place.writing() as connection:
         note_outcome(connection, place, outcome)
+        for row, reason in unseen:
+            outbox.postpone_look(connection, row, reason, place.clock.now())
         outbox.release(connection, [row.id for row in outcome.untried])
         record_events(
             connection,
@@ -57,20 +60,35 @@ def _write_note(place: Workplace, row: Row[Any]) -> None:
     place.sparklayer.add_note(OrderRef(**row.payload["order"]), row.payload["body"])
 
 
-def _look_for(place: Workplace, doubtful: list[Row[Any]]) -> set[int]:
-    """Ids of the notes that stand in their orders' histories already: one read an order."""
+def _look_for(place: Workplace, doubtful: list[Row[Any]]) -> tuple[set[int], list[tuple[Row[Any], str]]]:
+    """Looks for notes in their orders' histories, one read an order.
+
+    Returns the ids of those that stand there already, and those whose history could not be read, with the reason.
+    Raises JobError when the other side is down.
+    """
     by_order: dict[tuple[str, str], list[Row[Any]]] = defaultdict(list)
     for row in doubtful:
         by_order[row.payload["order"]["lookup_by"], row.payload["order"]["identifier"]].append(row)
-    found = set()
+    found: set[int] = set()
+    unseen: list[tuple[Row[Any], str]] = []
+    in_a_row = 0
     for (lookup_by, identifier), rows in by_order.items():
         try:
             history = place.sparklayer.history(OrderRef(lookup_by, identifier))
         except NotFound:
             continue
+        except (Unreachable, CredentialsRejected):
+            raise
+        except (TryLater, Refused) as error:
+            unseen += [(row, str(error)) for row in rows]
+            in_a_row += 1
+            if in_a_row == STOP_AFTER:
+                raise JobError(str(error)) from error
+            continue
+        in_a_row = 0
         bodies = [str(event.get("body") or "") for event in history]
         found |= {row.id for row in rows if any(row.payload["token"] in body for body in bodies)}
-    return found
+    return found, unseen
 
 
 def _report_findings(place: Workplace, rows: list[Row[Any]]) -> Outcome:

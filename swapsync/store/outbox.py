@@ -162,16 +162,27 @@ def postpone(
     if attempts >= GIVE_UP_AFTER and now - row.created_at > timedelta(days=1):
         mark_failed(connection, [(row.id, error)])
         return False
-    wait = timedelta(minutes=min(60, 2 ** min(attempts - 1, 6)))
     _set(
         connection,
         [{"of_id": row.id}],
         state=state,
         attempts=attempts,
-        next_attempt_at=until or now + wait,
+        next_attempt_at=until or now + _wait(attempts),
         last_error=error,
     )
     return True
+
+
+def postpone_look(connection: Connection, row: Row[Any], reason: str, now: datetime) -> None:
+    """The place to look could not be read: the effect stays in doubt, and the next look waits like an attempt."""
+    attempts = row.attempts + 1
+    _set(
+        connection,
+        [{"of_id": row.id}],
+        attempts=attempts,
+        next_attempt_at=now + _wait(attempts),
+        last_error=reason,
+    )
 
 
 def note_doubt(connection: Connection, id_: int, reason: str) -> None:
@@ -206,6 +217,10 @@ def retry(connection: Connection, site: str, ids: Sequence[int], now: datetime) 
         )
         retried += [row.id for row in rows]
     return retried
+
+
+def _wait(attempts: int) -> timedelta:
+    return timedelta(minutes=min(60, 2 ** min(attempts - 1, 6)))
 
 
 def _set(connection: Connection, parameters: list[dict[str, Any]], **values: Any) -> None:

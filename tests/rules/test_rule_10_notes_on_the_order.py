@@ -1,0 +1,178 @@
+"""Rule 10: one note on the order for each milestone of a return, written once."""
+
+from typing import Any
+
+import pytest
+
+from swapsync.sandbox.faults import Fault
+from swapsync.sandbox.world import World
+from tests.conftest import Desk, FixedClock, run
+from tests.rules import scenario as s
+
+ALL = ["swap:R1:authorised:1", "swap:R1:received:1", "swap:R1:credited:1"]
+
+
+def test_authorised_received_and_credited_each_once_as_they_come(desk: Desk, world: World, clock: FixedClock) -> None:
+    s.order(world)
+    s.returned(world)
+    place = desk()
+    seen = []
+
+    for change in ({}, {"delivery_status": "Delivered"}, s.APPROVED | {"closed": None, "date_closed": None}):
+        world.swap.change_return("R1", **{name: value for name, value in change.items() if name != "closed"})
+        run(place)
+        seen.append(s.tokens(world))
+        clock.forward(minutes=5)
+
+    assert seen == [ALL[:1], ALL[:2], ALL]
+
+
+def test_a_note_carries_rma_number_token_and_author(desk: Desk, world: World) -> None:
+    s.order(world)
+    s.returned(world)
+
+    run(desk(sparklayer_created_by="returns desk"))
+
+    (event,) = world.sparklayer.history("5001")
+    assert (event["event_type"], event["created_by"]) == ("note", "returns desk")
+    assert "RMA-1" in event["body"]
+    assert event["body"].endswith("[swap:R1:authorised:1]")
+
+
+def test_the_credited_note_carries_credit_note_number_amount_and_po_number(desk: Desk, world: World) -> None:
+    s.order(world)
+    s.returned(world, **s.APPROVED)
+    place = desk()
+
+    run(place)
+
+    (note,) = s.documents(place)
+    body = s.notes(world)[-1]
+    assert all(part in body for part in (note.number, "48.00 GBP", "PO-77", "RMA-1", "[swap:R1:credited:1]"))
+
+
+def test_nothing_is_noted_as_credited_before_it_stands_in_the_ledger(
+    desk: Desk, world: World, clock: FixedClock
+) -> None:
+    s.order(world)
+    s.returned(world, **s.APPROVED)
+    place = desk()
+    world.faults.add(Fault(kind="status", status=500, method="PUT", times=2))
+
+    run(place)
+    assert "swap:R1:credited:1" not in s.tokens(world)
+    clock.forward(minutes=5)
+    run(place)
+
+    assert s.tokens(world)[-1] == "swap:R1:credited:1"
+
+
+@pytest.mark.parametrize(("status", "milestone"), [("Cancelled", "cancelled"), ("Expired", "expired")])
+def test_a_return_that_is_called_off_is_noted(
+    desk: Desk, world: World, clock: FixedClock, status: str, milestone: str
+) -> None:
+    s.order(world)
+    s.returned(world)
+    place = desk()
+    run(place)
+
+    clock.forward(minutes=5)
+    world.swap.change_return("R1", return_status=status)
+    run(place)
+
+    assert s.tokens(world) == ["swap:R1:authorised:1", f"swap:R1:{milestone}:1"]
+
+
+def test_a_return_that_was_called_off_before_we_first_saw_it_is_noted_too(desk: Desk, world: World) -> None:
+    s.order(world)
+    s.returned(world, return_status="Cancelled")
+
+    run(desk())
+
+    assert s.tokens(world) == ["swap:R1:cancelled:1"]
+
+
+@pytest.mark.parametrize("kind", ["lost_reply_before", "lost_reply_after", "html", "cut_off"])
+@pytest.mark.parametrize("after", [0, 1, 2])
+def test_after_a_lost_reply_the_token_is_looked_for_before_anything_is_written_again(
+    desk: Desk, world: World, clock: FixedClock, kind: Any, after: int
+) -> None:
+    s.order(world)
+    s.returned(world, **s.APPROVED)
+    place = desk()
+    world.faults.add(Fault(kind=kind, method="POST", path_contains="/history", after=after))
+
+    for _ in range(3):
+        run(place)
+        clock.forward(minutes=5)
+
+    assert s.tokens(world) == ALL
+
+
+def test_a_server_error_leaves_the_same_doubt(desk: Desk, world: World, clock: FixedClock) -> None:
+    s.order(world)
+    s.returned(world)
+    place = desk()
+    world.faults.add(Fault(kind="status", status=500, method="POST", path_contains="/history"))
+    run(place)
+    assert (s.tokens(world), s.undelivered(place)) == ([], [("note", "in_doubt")])
+
+    clock.forward(minutes=5)
+    run(place)
+
+    assert s.tokens(world) == ["swap:R1:authorised:1"]
+    assert len(world.calls("GET", "/history")) == 1
+
+
+def test_without_a_doubt_no_history_is_read(desk: Desk, world: World) -> None:
+    s.order(world)
+    s.returned(world, **s.APPROVED)
+
+    run(desk())
+
+    assert world.calls("GET", "/history") == []
+
+
+def test_an_unreadable_history_delays_only_its_own_order(desk: Desk, world: World, clock: FixedClock) -> None:
+    s.order(world)
+    s.order(world, platform_id="5002", visible="#1002")
+    s.returned(world)
+    s.second(world, order_id="5002", order_name="#1002")
+    place = desk()
+    world.faults.add(
+        Fault(kind="lost_reply_before", method="POST", path_contains="/platform/5001/history"),
+        Fault(kind="status", status=500, method="GET", path_contains="/platform/5001/history", times=None),
+    )
+    run(place)
+    for return_id in ("R1", "R2"):
+        world.swap.change_return(return_id, delivery_status="Delivered")
+    clock.forward(minutes=30)
+    run(place)
+
+    assert s.tokens(world, "5002") == ["swap:R2:authorised:1", "swap:R2:received:1"]
+    assert s.tokens(world, "5001") == []
+    assert s.undelivered(place) == [("note", "in_doubt"), ("note", "pending")]
+
+    world.faults.clear()
+    clock.forward(hours=1)
+    run(place)
+    assert s.tokens(world, "5001") == ["swap:R1:authorised:1", "swap:R1:received:1"]
+
+
+def test_a_held_return_is_not_reported_on(desk: Desk, world: World) -> None:
+    s.order(world)
+    s.returned(world, **s.APPROVED, customer_email="stranger@else.example")
+
+    run(desk())
+
+    assert s.notes(world) == []
+
+
+def test_a_switch_turns_the_notes_off(desk: Desk, world: World) -> None:
+    s.order(world)
+    s.returned(world, **s.APPROVED)
+
+    run(desk(push_status="false"))
+
+    assert s.notes(world) == []
+    assert s.credits(world) != {}
