@@ -37,7 +37,7 @@ def run_daemon(sites: Sequence[SiteSettings], store: Store, clock: Clock) -> sig
     stopping = Signal()
     scheduler = schedule([open_workplace(site, store, clock) for site in sites], stopping, clock.now())
     scheduler.start()
-    logger.info("started: {} jobs of {} sites", len(scheduler.get_jobs()), len(sites))
+    logger.info("started for {}", ", ".join(site.slug for site in sites))
     received = signal.Signals(signal.sigwait(STOP_SIGNALS))
     for each in STOP_SIGNALS:
         signal.signal(each, signal.SIG_DFL)
