@@ -233,15 +233,13 @@ def list_credit_notes(
 
 _NOTE_COLUMNS: Columns = {
     "number": lambda note: note["number"],
-    "issued": lambda note: _when(note["issued_at"]),
+    "issued": lambda note: note["issued_at"][:10],
     "RMA": lambda note: note["rma_number"],
     "order": lambda note: note["order_name"],
-    "PO": lambda note: note["po_number"],
-    " net": lambda note: note["net"],
     " tax": lambda note: note["tax"],
-    " gross": lambda note: note["gross"],
-    "currency": lambda note: note["currency"],
+    " gross": lambda note: f"{note['gross']} {note['currency']}",
     "state": lambda note: note["state"],
+    "PO": lambda note: note["po_number"],
 }
 
 
@@ -326,13 +324,11 @@ def list_exceptions(
         "Exceptions" if status is ExceptionStatus.ALL else f"{status.capitalize()} exceptions",
         {
             " id": lambda row: row["id"],
-            "code": lambda row: row["code"],
             "owner": lambda row: row["owner"],
-            "severity": lambda row: row["severity"],
+            "due": lambda row: "resolved" if row["resolved_at"] else row["due_at"][:10],
             "RMA": lambda row: row["rma_number"],
             "order": lambda row: row["order_name"],
-            "due, or resolved": lambda row: _when(row["resolved_at"] or row["due_at"]),
-            "detail": lambda row: row["detail"],
+            "what is the matter": lambda row: f"{row['code']}: {row['detail']}",
         },
         json,
     )

@@ -1,8 +1,11 @@
 """How answers look: tables for people, one JSON document for scripts."""
 
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
+
+WIDE = 160
 
 
 def print_json(document: Any) -> None:
@@ -13,9 +16,10 @@ def print_json(document: Any) -> None:
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """A table for people; a column whose name begins with a space holds numbers.
+    """A table for people; a column whose name begins with a space holds numbers, and only the last column wraps.
 
-    What comes from outside is shown as it is and never read as markup.
+    What comes from outside is shown as it is and never read as markup. Where nobody's terminal sets a width, there is
+    room for all of it.
     """
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
@@ -24,10 +28,12 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
 
     table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), pad_edge=False)
     for column in columns:
-        table.add_column(column.strip(), justify="right" if column.startswith(" ") else "left", overflow="fold")
+        numbers = column.startswith(" ")
+        last = column == columns[-1]
+        table.add_column(column.strip(), justify="right" if numbers else "left", overflow="fold", no_wrap=not last)
     for row in rows:
         table.add_row(*(Text(printable(cell)) for cell in row))
-    console = Console(highlight=False)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else WIDE)
     if title:
         console.print(Text(printable(title), style="bold"))
     console.print(table)

@@ -116,7 +116,7 @@ def _parse(place: Workplace, rows: list[Any]) -> tuple[list[tuple[Return, Receiv
             batch.append((ret, received(ret.return_id, kept)))
         except Malformed as problem:
             raw = received("", kept)
-            name = problem.remote_id or f"content {raw.digest}"
+            name = problem.remote_id or f"content {raw.digest[:12]}"
             malformed.append(
                 (
                     Sighting(

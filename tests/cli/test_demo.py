@@ -29,7 +29,7 @@ def ended(tmp_path_factory: pytest.TempPathFactory) -> Result:
     folder = tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as patch:
         _stranger_here(patch, folder)
-        result = CliRunner().invoke(app, ["demo", "--no-serve"], catch_exceptions=False)
+        result = CliRunner(env={"COLUMNS": "80"}).invoke(app, ["demo", "--no-serve"], catch_exceptions=False)
         assert sorted(path.name for path in folder.iterdir()) == [".env", "config", "temp"]
     return result
 
