@@ -49,9 +49,9 @@ def poll_orders(place: Workplace, tally: Tally) -> None:
 
 def read_what_returns_need(place: Workplace, tally: Tally) -> None:
     """Ties returns to their orders, and reads the lines and customers that deciding on them takes."""
-    with place.writing() as connection:
-        staging.link_returns(connection, place.slug)
+    _link(place)
     _look_up(place, tally)
+    _link(place)  # history that names an order which was just found, before its units are given out
     _read_details(place, tally)
     _read_customers(place, tally)
 
@@ -125,7 +125,7 @@ def _parse(rows: Iterable[Any]) -> tuple[list[Staged], list[tuple[Sighting, Rece
             staged.append((order, order_updated_at(row), received(order.order_id, scrub(row))))
         except Malformed as problem:
             raw = received("", scrub(row))
-            name = problem.remote_id or f"content {raw.digest}"
+            name = problem.remote_id or f"content {raw.digest[:12]}"
             sighting = Sighting(
                 Code.MALFORMED_RECORD,
                 f"order {name} from SparkLayer can't be read: {problem.reason}",
@@ -136,6 +136,11 @@ def _parse(rows: Iterable[Any]) -> tuple[list[Staged], list[tuple[Sighting, Rece
 
 
 # -- orders that returns name ----------------------------------------------------------------------------------------
+
+
+def _link(place: Workplace) -> None:
+    with place.writing() as connection:
+        staging.link_returns(connection, place.slug)
 
 
 def _look_up(place: Workplace, tally: Tally) -> None:

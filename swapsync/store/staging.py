@@ -76,8 +76,8 @@ def stage_returns(
 ) -> int:
     """Stages the newest version of each return; returns how many were new or had changed.
 
-    An older version than the one that stands is kept raw and changes nothing. What ended before ``effects_from`` when
-    it is first seen is settled outside, for good (worker.md section 4, rule 12).
+    An older version than the one that stands is kept raw and changes nothing. What ended before ``effects_from``, and
+    was not credited by then, is settled outside, for good (worker.md section 4, rule 12).
     """
     newest: dict[str, tuple[Return, Received]] = {}
     for ret, raw in batch:
@@ -96,17 +96,22 @@ def stage_returns(
                 returns.c.order_id,
                 returns.c.order_checked_at,
                 returns.c.settled_outside,
+                returns.c.credited_basis,
             ).where(returns.c.site == site, returns.c.return_id.in_(ids))
         )
     }
-    rows, lines, events, stale_orders, replaced = [], [], [], set(), []
+    rows, lines, events, stale_orders, replaced, newly_outside = [], [], [], set(), [], []
     changed: list[tuple[Return, Received]] = []
     for ret, raw in newest.values():
         old = standing.get(ret.return_id)
         if old is not None and (old.digest == raw.digest or old.updated_at > ret.updated_at):
             continue
         changed.append((ret, raw))
-        outside = ret.ended_before(effects_from) if old is None else old.settled_outside
+        outside = ret.ended_before(effects_from)
+        if old is not None:
+            if outside and not old.settled_outside and not old.credited_basis:
+                newly_outside.append(ret.return_id)
+            outside = old.settled_outside
         order_id, order_checked_at = "", None
         if old is not None:
             replaced.append(ret.return_id)
@@ -135,6 +140,12 @@ def stage_returns(
     for ids in chunks(replaced):
         connection.execute(delete(return_lines).where(return_lines.c.site == site, return_lines.c.return_id.in_(ids)))
     upsert(connection, ReturnLineRow, lines)
+    for ids in chunks(newly_outside):
+        connection.execute(
+            update(returns)
+            .where(returns.c.site == site, returns.c.return_id.in_(ids))
+            .values(settled_outside=True, settlement=Settlement.SETTLED_OUTSIDE, dirty=True)
+        )
     if stale_orders:
         mark_dirty(connection, site, returns.c.order_id.in_(stale_orders))
     note_variants(
@@ -321,7 +332,8 @@ def forget_order(connection: Connection, site: str, order_id: str, *, now: datet
 def link_returns(connection: Connection, site: str) -> int:
     """Ties returns to staged orders: by platform id; by name only after a look-up by id found nothing.
 
-    Returns how many were tied. A name that two orders carry names neither.
+    What was settled outside is never looked up, so its name counts where no staged order has its id. Returns how many
+    were tied. A name that two orders carry names neither.
     """
     unlinked = and_(returns.c.site == site, returns.c.order_id == "")
     by_id = connection.execute(
@@ -335,7 +347,7 @@ def link_returns(connection: Connection, site: str) -> int:
         .where(
             unlinked,
             returns.c.order_name != "",
-            or_(returns.c.order_checked_at.is_not(None), returns.c.order_ref == ""),
+            or_(returns.c.order_checked_at.is_not(None), returns.c.order_ref == "", returns.c.settled_outside),
         )
         .group_by(returns.c.return_id)
         .having(func.count() == 1)
