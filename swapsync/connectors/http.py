@@ -1,7 +1,7 @@
 """The HTTP core: the only module that speaks ``requests``.
 
-A `Connection` is one remote account: one session, one rate budget, one set of credentials, one retry policy. What
-comes of a call is decided by the table `_FATES`, and said in the exceptions of `swapsync.connectors.errors`.
+A `Connection` is one remote account: one connection pool, one rate budget, one set of credentials, one retry policy.
+What comes of a call is decided by the table `_FATES`, and said in the exceptions of `swapsync.connectors.errors`.
 """
 
 import re
@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from http.cookiejar import DefaultCookiePolicy
 from importlib.metadata import version
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -127,12 +126,14 @@ class Connection:
         self._secrets = secrets
         self._bearer = bearer
         self._budget = RateBudget(requests_per_minute, clock) if requests_per_minute else None
-        self._session = requests.Session()
-        self._session.headers.update({"User-Agent": f"swapsync/{version('swapsync')}", "Accept": "application/json"})
-        self._session.headers.update(headers)
-        self._session.trust_env = urlsplit(base_url).hostname not in _LOOPBACK  # a proxy can't reach this machine
-        self._session.auth = _leave_as_is
-        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
+        self._headers = {
+            **requests.utils.default_headers(),
+            "User-Agent": f"swapsync/{version('swapsync')}",
+            "Accept": "application/json",
+            **headers,
+        }
+        self._adapter = requests.adapters.HTTPAdapter()
+        self._transport = _proxies_and_certificates(self._base_url)
         self._backoff = wait_exponential_jitter(multiplier=backoff, max=MAX_WAIT_SECONDS, jitter=backoff)
         self._retrying = Retrying(
             sleep=clock.sleep,
@@ -186,16 +187,16 @@ class Connection:
         started = time.perf_counter()
         status, body, trouble = 0, b"", None
         try:
-            with self._session.request(
-                call.method,
-                self._base_url + call.path,
+            request = requests.PreparedRequest()
+            request.prepare(
+                method=call.method,
+                url=self._base_url + call.path,
                 params=call.params,
                 data=call.data,
-                headers=headers,
-                timeout=self._timeout,
-                allow_redirects=False,
-                stream=True,
-            ) as response:
+                headers={**self._headers, **headers},
+                auth=_leave_as_is,
+            )
+            with self._adapter.send(request, timeout=self._timeout, **self._transport) as response:
                 status = response.status_code
                 body = _bounded_body(response)
         except (OSError, urllib3.exceptions.HTTPError) as error:  # all of requests' own errors are OSErrors
@@ -271,8 +272,15 @@ class Connection:
         return failure.wait_seconds if failure and failure.wait_seconds else self._backoff(state)
 
 
+def _proxies_and_certificates(base_url: str) -> Mapping[str, Any]:
+    """What the environment says of them, read once; a session of requests would ask again at every call."""
+    session = requests.Session()
+    session.trust_env = urlsplit(base_url).hostname not in _LOOPBACK  # a proxy can't reach this machine
+    return session.merge_environment_settings(base_url, {}, True, None, None)
+
+
 def _leave_as_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """Keeps requests from putting a password of ~/.netrc over our own Authorization header."""
+    """Keeps requests from putting a password of the base URL over our own Authorization header."""
     return request
 
 

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
+from functools import lru_cache
 from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
@@ -18,6 +19,7 @@ _SPACE_BEFORE_OFFSET = re.compile(r"\s+(?=([+-]\d{2}:?\d{2}|Z)$)")
 # What must not be stored: these fields, and whatever speaks of an address or a telephone number.
 _NEVER_STORED = ("customer_national_id", "customer_name")
 _NEVER_STORED_WORDS = ("address", "phone")
+_CONTAINERS = (dict, list)
 
 _MAX_UNITS = 2**31 - 1
 _MAX_MAGNITUDE = 12
@@ -25,13 +27,13 @@ _MAX_MAGNITUDE = 12
 
 def text(value: Any) -> str:
     """Text or a number as text; characters that can't be shown become spaces. Blank for all else."""
+    if isinstance(value, str):
+        if not value.strip():
+            return ""
+        return value if value.isprintable() else "".join(c if c.isprintable() else " " for c in value)
     if isinstance(value, Decimal) and value.is_finite() and abs(value.adjusted()) < 30:
         return str(int(value)) if value == value.to_integral_value() else format(value, "f")
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    if not isinstance(value, str) or not value.strip():
-        return ""
-    return value if value.isprintable() else "".join(c if c.isprintable() else " " for c in value)
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else ""
 
 
 def identifier(value: Any) -> str:
@@ -49,6 +51,7 @@ def present(value: Any) -> str:
     return name
 
 
+@lru_cache(maxsize=1024)
 def folded(value: str) -> str:
     """For comparing words in unknown spelling: lower case, without spaces, hyphens and underscores."""
     return re.sub(r"[\s_-]", "", value.lower())
@@ -130,8 +133,14 @@ def scrub(value: Any) -> Any:
         return [scrub(item) for item in value]
     if not isinstance(value, dict):
         return value
-    return {name: scrub(item) for name, item in value.items() if not _never_stored(name.lower())}
+    return {
+        name: scrub(item) if isinstance(item, _CONTAINERS) else item
+        for name, item in value.items()
+        if not _never_stored(name)
+    }
 
 
+@lru_cache(maxsize=1024)  # a system's rows have a few dozen field names, and each is met in every row
 def _never_stored(name: str) -> bool:
+    name = name.lower()
     return name in _NEVER_STORED or any(word in name for word in _NEVER_STORED_WORDS)
