@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import TracebackType
@@ -17,7 +18,7 @@ from typing import Any, Self
 import requests
 
 from swapsync.sandbox.server import Sandbox
-from swapsync.sandbox.world import World
+from swapsync.sandbox.world import Row, World, to_json
 
 Fill = Callable[[World], None]
 SWAPSYNC = Path(sys.executable).with_name("swapsync")
@@ -40,13 +41,15 @@ class LocalSandbox:
     """A sandbox in a process of its own: ``with LocalSandbox(fill) as sandbox``.
 
     ``fill`` puts rows into an empty world; it runs over there, so it must be picklable: a function of a module, or a
-    ``functools.partial`` of one. Nothing is delayed, and nothing but the requests is recorded.
+    ``functools.partial`` of one. ``hours_back``: how far the other side's clock lags. Nothing is delayed.
     """
 
-    def __init__(self, fill: Fill) -> None:
+    def __init__(self, fill: Fill, *, hours_back: float = 0) -> None:
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs,), name="sandbox", daemon=True)
+        self._process = context.Process(
+            target=_serve, args=(theirs, timedelta(hours=hours_back)), name="sandbox", daemon=True
+        )
         self._fill = fill
 
     def __enter__(self) -> Self:
@@ -61,10 +64,14 @@ class LocalSandbox:
         self._pipe.send(None)
         self._process.join()
 
-    def reset(self, fill: Fill | None = None) -> None:
-        """Replaces the world by a fresh one, filled as before or by ``fill``."""
-        self._pipe.send(fill or self._fill)
+    def reset(self) -> None:
+        """Replaces the world by a fresh one, filled as before."""
+        self._pipe.send(self._fill)
         self._pipe.recv()
+
+    def put(self, **rows: list[Row]) -> None:
+        """Adds or replaces rows by kind: ``put(purchases=[…])``."""
+        requests.post(f"{self.url}/sandbox/world", data=to_json(rows), timeout=60).raise_for_status()
 
     def exchanges(self, since: int = 0) -> list[dict[str, Any]]:
         """The requests from number ``since`` on, as recorded by the sandbox."""
@@ -74,9 +81,9 @@ class LocalSandbox:
         return rows
 
 
-def _serve(pipe: Connection) -> None:
+def _serve(pipe: Connection, lag: timedelta) -> None:
     def filled(fill: Fill) -> World:
-        world = World()
+        world = World(now=lambda: datetime.now(UTC) - lag)
         fill(world)
         gc.collect()
         gc.freeze()  # the server's own pauses are not to be measured
