@@ -25,6 +25,7 @@ from swapsync.sandbox.server import Sandbox
 from swapsync.sandbox.world import World, stable_uuid
 from swapsync.store.db import Store
 from swapsync.store.exceptions import exceptions, open_of_code
+from swapsync.store.runs import lease
 from tests.conftest import Desk, FixedClock, run
 from tests.scenario import approved, returned, sold
 
@@ -183,6 +184,7 @@ def test_history_from_before_the_cut_over_stands_apart_and_is_no_difference(
     assert (ended.code, ended.document["differences"]) == (0, [])
     assert ended.document["totals"]["GBP"]["settled_outside"] == {"count": 1, "value": "999.00"}
     assert ended.document["totals"]["GBP"]["returns"]["count"] == 0
+    assert world.calls("GET", "/transactions") == []
 
 
 # -- our ledger against SparkLayer's ---------------------------------------------------------------------------------
@@ -298,6 +300,35 @@ def test_a_stray_transaction_of_a_return_that_is_not_ours_is_shown_with_its_orde
     assert "swap:other:credit:1" in difference["detail"]
 
 
+def test_a_transaction_of_ours_on_the_wrong_order_is_a_difference(world: World, swapsync: Command) -> None:
+    credit_delivered(world, swapsync)
+    [ours] = world.sparklayer.transactions("5001")
+    sold(world, platform_id="4001", visible="#4001")
+    approved(world, return_id="ret-2", rma_number="R2", order_id="4001", order_name="#4001")
+    swapsync("sync")
+    world.sparklayer.put_transaction(stable_uuid("purchase:4001"), ours)
+
+    [difference] = swapsync("reconcile", *MARCH, "--json").document["differences"]
+
+    assert (difference["code"], difference["order_name"]) == ("CREDIT_MISALIGNED", "#4001")
+
+
+def test_a_stray_transaction_of_last_month_closes_in_the_reconcile_of_this_month(
+    world: World, store: Store, swapsync: Command, clock: FixedClock
+) -> None:
+    sold(world)
+    returned(world)
+    stray = {"platform_id": CREDIT, "total": {"number": "-48.00", "currency": "GBP"}, "apply_to_balance": True}
+    world.sparklayer.put_transaction(stable_uuid("purchase:5001"), stray)
+    swapsync("reconcile", *MARCH)
+    deleted_by_hand(world)
+    clock.forward(days=31)
+
+    swapsync("reconcile")
+
+    assert [status for _, status in misaligned(store)] == ["resolved"]
+
+
 def test_transactions_of_others_on_the_order_are_left_alone(world: World, swapsync: Command) -> None:
     credit_delivered(world, swapsync)
     payment = {"platform_id": "pay-1", "total": {"number": "120.00", "currency": "GBP"}, "apply_to_balance": True}
@@ -406,6 +437,31 @@ def test_one_order_that_can_not_be_read_does_not_hide_the_others(world: World, s
     assert ended.code == 1
     assert "1 of 2 orders could not be compared; order #4001" in ended.out
     assert misaligned(store) == [(f"ledger:{CREDIT}", "open")]
+
+
+def test_after_three_orders_in_a_row_that_can_not_be_read_it_asks_no_further(world: World, swapsync: Command) -> None:
+    for number in range(5):
+        name = f"400{number}"
+        sold(world, platform_id=name, visible=f"#{name}")
+        approved(world, return_id=f"ret-{number}", rma_number=f"R{number}", order_id=name, order_name=f"#{name}")
+    world.faults.add(Fault(kind="status", side="sparklayer", path_contains="/transactions", status=503, times=None))
+
+    ended = swapsync("reconcile", *MARCH)
+
+    asked = {exchange.path for exchange in world.calls("GET", "/transactions")}
+    assert (ended.code, len(asked)) == (1, 3)
+
+
+def test_a_comparison_that_another_worker_is_making_proves_nothing_and_ends_with_1(
+    world: World, store: Store, swapsync: Command, clock: FixedClock
+) -> None:
+    credit_delivered(world, swapsync)
+
+    with lease(store, clock, "default", "compare", "another worker"):
+        ended = swapsync("reconcile", *MARCH)
+
+    assert ended.code == 1
+    assert "compare skipped" in ended.out
 
 
 def test_an_order_that_is_gone_is_a_difference_of_its_credit(world: World, swapsync: Command) -> None:

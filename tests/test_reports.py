@@ -211,7 +211,8 @@ def test_what_was_settled_before_the_cut_over_stands_apart(desk: Desk, world: Wo
     )
     assert found.differences == []
     assert cells(tmp_path / "returns.csv") == []
-    assert [row["rma_number"] for row in cells(tmp_path / "settled-outside.csv")] == ["R1"]
+    [outside] = cells(tmp_path / "settled-outside.csv")
+    assert (outside["rma_number"], outside["po_number"], outside["settlement"]) == ("R1", "PO-1", "settled_outside")
 
 
 def test_each_currency_is_counted_for_itself(desk: Desk, world: World) -> None:
@@ -295,6 +296,33 @@ def test_identifiers_come_out_as_the_text_they_are(desk: Desk, world: World, tmp
     lines = pandas.read_csv(tmp_path / "credit-note-lines.csv", dtype=str, keep_default_na=False)
     assert notes.loc[0, ["rma_number", "po_number"]].tolist() == ["00123", "1E5"]
     assert lines.loc[0, "sku"] == "00417"
+
+
+def test_money_that_swap_only_expects_to_give_back_is_not_shown_as_refunded(
+    desk: Desk, world: World, tmp_path: Path
+) -> None:
+    sold(world, payment_method="platform_upfront")
+    returned(world, total_refunded=Decimal(20))
+    approved(world, return_id="ret-2", rma_number="R2", total_refunded=Decimal(20))
+    place = desk()
+    run(place)
+
+    write_files(tmp_path, [month_end(place)])
+
+    assert {row["rma_number"]: row["refunded_by_gateway"] for row in cells(tmp_path / "returns.csv")} == {
+        "R1": "",
+        "R2": "20.00",
+    }
+
+
+def test_the_order_goes_by_the_name_that_sparklayer_gives_it(desk: Desk, world: World, tmp_path: Path) -> None:
+    sold(world)
+    approved(world, order_name="")
+    place = desk()
+    run(place)
+
+    for path in write_files(tmp_path, [month_end(place)])[:3:2]:
+        assert [row["order_name"] for row in cells(path)] == ["#5001"]
 
 
 def test_no_cell_of_any_file_begins_like_a_formula(desk: Desk, world: World, tmp_path: Path) -> None:
