@@ -35,6 +35,8 @@ Columns = Mapping[str, Callable[[Item], object]]
 
 
 class NoteState(StrEnum):
+    """How far a credit note is with its delivery."""
+
     PENDING = "pending"
     DELIVERED = "delivered"
     FAILED = "failed"
@@ -42,12 +44,16 @@ class NoteState(StrEnum):
 
 
 class ExceptionStatus(StrEnum):
+    """Which exceptions to list."""
+
     OPEN = "open"
     RESOLVED = "resolved"
     ALL = "all"
 
 
 class EffectState(StrEnum):
+    """Which deliveries to list."""
+
     PENDING = "pending"
     IN_DOUBT = "in_doubt"
     SENT = "sent"

@@ -9,6 +9,8 @@ from enum import StrEnum
 
 
 class Owner(StrEnum):
+    """The team that has to solve an exception."""
+
     FINANCE = "finance"
     OPERATIONS = "operations"
     CUSTOMER_SERVICE = "customer_service"
@@ -16,6 +18,8 @@ class Owner(StrEnum):
 
 
 class Severity(StrEnum):
+    """How urgent an exception is; ``DUE`` says how long its owner has."""
+
     INFO = "info"
     WARNING = "warning"
     CRITICAL = "critical"
@@ -62,6 +66,8 @@ class Entry:
 
 
 class Code(StrEnum):
+    """The kinds of exceptions; each has its entry in ``CATALOGUE``."""
+
     ORPHANED_RETURN = "ORPHANED_RETURN"
     CUSTOMER_MISMATCH = "CUSTOMER_MISMATCH"
     SKU_NOT_ON_ORDER = "SKU_NOT_ON_ORDER"

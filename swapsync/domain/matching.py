@@ -9,6 +9,8 @@ from swapsync.domain.returns import ReturnLine
 
 
 class MatchedBy(StrEnum):
+    """What a returned line and its order line have in common."""
+
     LINE_ITEM = "line item id"
     VARIANT = "variant id"
     SKU = "SKU"

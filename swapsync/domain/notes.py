@@ -4,6 +4,8 @@ from enum import StrEnum
 
 
 class Milestone(StrEnum):
+    """What a return has reached, as it is noted on its order."""
+
     AUTHORISED = "authorised"
     RECEIVED = "received"
     CREDITED = "credited"

@@ -10,6 +10,8 @@ from enum import StrEnum
 
 
 class ReturnStatus(StrEnum):
+    """Where Swap is with a return."""
+
     OPEN = "open"
     NEEDS_REVIEW = "needs_review"
     ON_HOLD = "on_hold"
@@ -20,6 +22,8 @@ class ReturnStatus(StrEnum):
 
 
 class Delivery(StrEnum):
+    """Where the parcel is, by Swap."""
+
     ANNOUNCED = "announced"
     IN_TRANSIT = "in_transit"
     DELIVERED = "delivered"
@@ -27,6 +31,8 @@ class Delivery(StrEnum):
 
 
 class SwapQc(StrEnum):
+    """What Swap's quality control says about a whole return."""
+
     NONE = "none"
     PENDING = "pending"
     APPROVED = "approved"
@@ -55,6 +61,8 @@ class Condition(StrEnum):
 
 
 class Logistics(StrEnum):
+    """Where the goods are, derived from Swap's words."""
+
     ANNOUNCED = "announced"
     IN_TRANSIT = "in_transit"
     DELIVERED = "delivered"
@@ -64,12 +72,16 @@ class Logistics(StrEnum):
 
 
 class Inspection(StrEnum):
+    """How far the warehouse has come."""
+
     NONE = "none"
     PARTIAL = "partial"
     DONE = "done"
 
 
 class Settlement(StrEnum):
+    """How a return is made good."""
+
     NONE = "none"
     HELD = "held"
     DUE = "due"

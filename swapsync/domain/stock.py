@@ -9,6 +9,8 @@ from swapsync.domain.returns import Condition
 
 
 class Location(StrEnum):
+    """Where units can be; outside is with the buyer, under way, or gone."""
+
     OUTSIDE = "outside"
     INSPECTION = "inspection"
     SELLABLE = "sellable"

@@ -33,6 +33,8 @@ GIVE_UP_AFTER = 10
 
 
 class Kind(StrEnum):
+    """What an effect does outside."""
+
     CREDIT = "credit"
     NOTE = "note"
     STOCK_LEVEL = "stock_level"
