@@ -246,10 +246,9 @@ def _decide_return(facts: ReturnFacts, case: Case, policy: Policy, ledger: _Orde
     book = _Book(facts, case.order, policy)
     book.check_return()
     order = case.order
-    if order is None or book.frozen:
-        settlement = Settlement.HELD
-        if order is None or not facts.credited:
-            return Decision(ret.return_id, {}, tuple(book.problems), where, seen, settlement, po_number=book.po_number)
+    if order is None or (book.frozen and not facts.credited):
+        held = Settlement.HELD
+        return Decision(ret.return_id, {}, tuple(book.problems), where, seen, held, po_number=book.po_number)
     matches = _match_lines(facts, case)
     granted = _claim(ret, ret.lines, matches, ledger)
     for line in ret.lines:
@@ -315,7 +314,6 @@ class _Book:
             self.frozen = True
             self._open(Code.UNKNOWN_VALUE, value, f"swapsync has no meaning for {value}")
         if order is None:
-            self.frozen = True
             self._open(
                 Code.ORPHANED_RETURN,
                 "",

@@ -46,6 +46,11 @@ def test_a_stranger_is_not_the_same_buyer() -> None:
     assert same_buyer("stranger@other.example", [BUYER], Customer("C9", "stranger@other.example")) is False
 
 
+def test_buyers_may_come_from_any_iterable() -> None:
+    colleague = Customer("C2", "colleague@acme.example", parent_id="ACME")
+    assert same_buyer(colleague.email, iter([BUYER]), colleague) is True
+
+
 def test_somebody_unknown_to_sparklayer_is_not_the_same_buyer() -> None:
     assert same_buyer("nobody@nowhere.example", [BUYER], None) is False
 

@@ -110,6 +110,10 @@ def test_a_line_without_sku_is_not_matched_to_an_order_line_without_one() -> Non
     assert matched(line("MUG-2"), sold("", key="blank"), history=history) == NOTHING
 
 
+def test_a_line_without_sku_is_not_taken_for_a_variant_that_once_had_none() -> None:
+    assert matched(line(""), sold("MUG"), history=SkuHistory({"V1": ["", "MUG"]})) == NOTHING
+
+
 # -- blank, unknown and ambiguous
 
 
@@ -142,6 +146,10 @@ def test_a_matched_line_has_no_suggestions() -> None:
     assert match_line(line("MUG"), (sold("MUG"), sold("mug", key="low")), NO_HISTORY, {}).suggestions == ()
 
 
+def test_what_a_line_was_matched_by_is_stored_and_shown_in_these_words() -> None:
+    assert [by.value for by in MatchedBy] == ["line item id", "variant id", "SKU", "taught alias", "SKU history"]
+
+
 # -- near matches
 
 
@@ -162,7 +170,10 @@ def test_what_differs_only_in_writing_is_suggested_with_the_reason_and_never_mat
     assert match_line(line(returned), (sold(ordered),), NO_HISTORY, {}) == LineMatch(None, suggestions=(suggestion,))
 
 
-@pytest.mark.parametrize(("returned", "ordered"), [("MUG", "CUP"), ("120", "12"), ("", "MUG"), ("MUG", "")])
+@pytest.mark.parametrize(
+    ("returned", "ordered"),
+    [("MUG", "CUP"), ("120", "12"), ("", "MUG"), ("MUG", ""), ("", "--"), ("--", ""), ("00", "")],
+)
 def test_what_differs_in_substance_is_not_suggested(returned: str, ordered: str) -> None:
     assert near_matches(returned, (sold(ordered),)) == ()
 

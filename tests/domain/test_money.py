@@ -13,6 +13,13 @@ def test_each_currency_has_the_places_that_iso_4217_gives_it(currency: str, plac
     assert money.exponent(currency) == places
 
 
+def test_the_currencies_whose_minor_unit_is_no_hundredth_are_those_of_iso_4217() -> None:
+    without = "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF"
+    assert {money.exponent(currency) for currency in without.split()} == {0}
+    assert {money.exponent(currency) for currency in ["BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"]} == {3}
+    assert {money.exponent(currency) for currency in ["CLF", "UYW"]} == {4}
+
+
 @pytest.mark.parametrize(
     ("amount", "currency", "minor"),
     [

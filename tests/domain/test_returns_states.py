@@ -16,6 +16,7 @@ from swapsync.domain.returns import (
     Remedy,
     Return,
     ReturnStatus,
+    Settlement,
     found,
     inspection,
     logistics,
@@ -80,7 +81,8 @@ def test_the_inspection_of_several_lines_is_done_when_all_of_them_are() -> None:
 
 
 def test_findings_may_come_from_any_iterable() -> None:
-    assert inspection(a_return(line(quantity=1)), iter([finding(Condition.SELLABLE, 1)])) is Inspection.DONE
+    findings = iter([finding(Condition.SELLABLE, 1), finding(Condition.SELLABLE, 1, "cup")])
+    assert inspection(a_return(line("MUG", 1), line("CUP", 1)), findings) is Inspection.DONE
 
 
 def test_findings_of_one_line_are_added_up_by_condition() -> None:
@@ -91,6 +93,17 @@ def test_findings_of_one_line_are_added_up_by_condition() -> None:
         finding(Condition.SELLABLE, 9, "cup"),
     ]
     assert found(findings, "mug") == Counter({Condition.SELLABLE: 3, Condition.DAMAGED: 1})
+
+
+def test_conditions_and_states_are_stored_and_shown_under_their_own_names() -> None:
+    assert {condition.value for condition in Condition} == {"sellable", "damaged", "missing", "wrong_item", "no_value"}
+    assert {state.value for state in Inspection} == {"none", "partial", "done"}
+    assert {state.value for state in Logistics} == {
+        *("announced", "in_transit", "delivered", "cancelled", "expired", "vanished")
+    }
+    assert {state.value for state in Settlement} == {
+        *("none", "held", "due", "credited", "refunded_by_gateway", "denied", "settled_outside")
+    }
 
 
 # -- through with it, called off, and the cut-over

@@ -8,7 +8,7 @@ import pytest
 
 from swapsync.domain.catalogue import Action, Code
 from swapsync.domain.notes import Milestone
-from swapsync.domain.orders import SkuHistory
+from swapsync.domain.orders import OrderLine, SkuHistory
 from swapsync.domain.returns import (
     Condition,
     Delivery,
@@ -254,6 +254,12 @@ def test_a_ruling_does_not_lapse_with_the_credit_that_follows_from_it() -> None:
     assert third.settlement is Settlement.CREDITED
 
 
+def test_a_denial_of_damaged_units_denies_nothing_of_what_is_not_inspected_yet() -> None:
+    known = facts(a_return(**DELIVERED), finding(Condition.DAMAGED, 1))
+    known = replace(known, rulings=ruled(decided(known), Code.INSPECTION_REVIEW, Action.DENY))
+    assert decided(known).settlement is Settlement.NONE
+
+
 def test_missing_units_are_not_credited_and_are_reported() -> None:
     known = facts(a_return(**DELIVERED), finding(Condition.MISSING, 1), finding(Condition.SELLABLE, 3))
     decision = decided(known)
@@ -291,6 +297,16 @@ def test_a_return_of_which_nothing_came_is_denied() -> None:
 
 def test_a_return_that_is_only_partly_inspected_is_not_denied() -> None:
     assert decided(facts(a_return(), finding(Condition.MISSING, 3))).settlement is Settlement.NONE
+
+
+def test_a_line_of_no_units_does_not_keep_a_return_from_being_denied() -> None:
+    known = facts(a_return(line("MUG"), line("CUP", 0)), finding(Condition.MISSING, 4))
+    assert decided(known, order(sold("MUG"), sold("CUP"))).settlement is Settlement.DENIED
+
+
+def test_a_line_without_sku_is_named_by_its_id_when_something_is_wrong_with_it() -> None:
+    known = facts(a_return(line("", line_id="1", line_item_id="11")), finding(Condition.MISSING, 1, "1"))
+    assert detail(decided(known, order(sold("", line_item_id="11"))), Code.INSPECTION_SHORT) == "1 of 4 1 did not come"
 
 
 # -- return types (design.md section 7)
@@ -406,7 +422,7 @@ def test_what_was_paid_upfront_is_left_to_swap_and_only_recorded() -> None:
     assert waiting.problems == ()
     assert waiting.settlement is Settlement.NONE
     assert Milestone.REFUNDED not in waiting.milestones
-    refunded = decided(approved(refunded=12000), upfront)
+    refunded = decided(approved(refunded=1), upfront)
     assert refunded.credit == ()
     assert refunded.problems == ()
     assert refunded.settlement is Settlement.REFUNDED_BY_GATEWAY
@@ -549,6 +565,23 @@ def test_a_return_that_changed_after_its_credit_does_nothing_more_and_a_person_d
     assert decision.settlement is Settlement.HELD
 
 
+def test_a_return_that_changed_after_its_credit_still_shows_its_match_and_what_the_warehouse_found() -> None:
+    known = approved()
+    known = changed(after(known, decided(known)), order_name="#1001-A")
+    decision = decided(replace(known, findings=(finding(Condition.MISSING, 4),)))
+    assert codes(decision) == [Code.RETURN_CHANGED_AFTER_CREDIT, Code.INSPECTION_SHORT]
+    assert decision.matches["mug"].order_line == sold()
+
+
+def test_its_units_stay_claimed() -> None:
+    known = approved(line("MUG"), line("CUP"), return_id="R1")
+    of = order(sold("MUG"), sold("CUP", net=0, tax=0))
+    known = changed(after(known, decided(known, of)), order_name="#1001-A")
+    assert codes(all_decided(known, approved(line("CUP"), return_id="R2"), of=of)["R2"]) == [
+        Code.QUANTITY_EXCEEDS_ORDER
+    ]
+
+
 @CALLED_OFF
 def test_a_return_that_is_called_off_after_its_credit_is_reported(status: ReturnStatus) -> None:
     known = approved()
@@ -611,6 +644,12 @@ def test_a_line_worth_nothing_makes_no_credit_note() -> None:
     assert decided(approved(), order(sold(net=0, tax=0))).credit == ()
 
 
+def test_a_free_line_that_came_back_whole_is_not_denied() -> None:
+    decision = decided(facts(a_return(), finding(Condition.SELLABLE, 4)), order(sold(net=0, tax=0)))
+    assert decision.credit == ()
+    assert decision.settlement is Settlement.NONE
+
+
 def test_a_line_that_is_all_tax_makes_one() -> None:
     assert money(decided(approved(), order(sold(net=0, tax=5)))) == [("mug", 4, 0, 5)]
 
@@ -628,23 +667,32 @@ def test_units_worth_less_than_a_penny_add_up_too_and_raise_no_alarm() -> None:
         seen[name] = known
         decisions = all_decided(*seen.values(), of=of)
         assert not any(decision.problems for decision in decisions.values())
+        assert all(new.net > 0 for decision in decisions.values() for new in decision.credit)
         seen = {name: after(seen[name], decision) for name, decision in decisions.items()}
     assert sum(credited.net for known in seen.values() for credited in known.credited) == 2
 
 
 @pytest.mark.parametrize(
-    "now",
+    ("sold_as", "now"),
     [
-        sold(quantity=4, net=100, tax=2000),
-        sold(quantity=4, net=10000, tax=20),
-        sold(quantity=4, net=0, tax=0),
-        sold(quantity=4, net=0, tax=2000),
-        sold(quantity=4, net=10000, tax=0),
+        (sold(), sold(net=100)),
+        (sold(), sold(tax=20)),
+        (sold(), sold(net=0, tax=0)),
+        (sold(), sold(net=0)),
+        (sold(), sold(tax=0)),
+        (sold(net=12, tax=0), sold(net=4, tax=0)),
+        (sold(net=0, tax=12), sold(net=0, tax=4)),
+        (sold(net=2), sold(net=2, tax=20)),
+        (sold(tax=2), sold(net=100, tax=2)),
+        (sold(net=8, tax=0), sold(net=1, tax=0)),
+        (sold(net=0, tax=8), sold(net=0, tax=1)),
     ],
 )
-def test_an_order_line_that_is_now_worth_less_than_was_credited_holds_the_money_not_the_goods(now: Any) -> None:
+def test_an_order_line_that_is_now_worth_less_than_was_credited_holds_the_money_not_the_goods(
+    sold_as: OrderLine, now: OrderLine
+) -> None:
     known = facts(a_return(**DELIVERED), finding(Condition.SELLABLE, 1))
-    known = after(known, decided(known))
+    known = after(known, decided(known, order(sold_as)))
     known = replace(known, findings=(finding(Condition.SELLABLE, 2),))
     decision = decided(known, order(now))
     assert detail(decision, Code.ORDER_CHANGED) == "MUG: the order now holds less than was credited for it already"
@@ -827,6 +875,13 @@ def test_a_credited_return_that_lost_its_order_is_held_without_a_crash() -> None
     assert decision.settlement is Settlement.HELD
 
 
+def test_all_near_matches_are_suggested() -> None:
+    decision = decided(approved(line("mug")), order(sold("MUG"), sold("Mug", key="other")))
+    assert detail(decision, Code.SKU_NOT_ON_ORDER).endswith(
+        "; near: MUG (differs in letter case), Mug (differs in letter case)"
+    )
+
+
 def test_a_line_that_matches_nothing_is_held_and_the_other_lines_go_on() -> None:
     known = approved(line("mug-1", line_id="1"), line("CUP", line_id="2"))
     decision = decided(known, order(sold("MUG-1"), sold("CUP", net=400, tax=80)))
@@ -884,6 +939,8 @@ def test_stock_moves_under_the_variants_sku_of_today() -> None:
     assert [m.sku for m in decided(known, order(sold(variant_id="V1")), history=history).movements] == ["MUG-2"]
     known = facts(a_return(line("MUG"), **DELIVERED))
     assert [m.sku for m in decided(known, order(sold(variant_id="V1")), history=history).movements] == ["MUG-2"]
+    known = facts(a_return(line("MUG", variant_id="V1"), **DELIVERED))
+    assert [m.sku for m in decided(known, history=history).movements] == ["MUG-2"]
 
 
 def test_stock_that_began_to_move_under_one_sku_goes_on_under_it() -> None:
@@ -970,6 +1027,17 @@ def test_a_return_that_names_one_order_line_twice_and_fits_is_credited_for_both(
     of = order(sold(quantity=3, net=10000, tax=2000))
     known = approved(line(quantity=1, line_id="1"), line(quantity=2, line_id="2"))
     assert money(decided(known, of)) == [("1", 1, 3333, 667), ("2", 2, 6667, 1333)]
+
+
+def test_an_order_line_without_sku_is_named_by_its_key() -> None:
+    of = order(sold("", quantity=1, key="li:11", line_item_id="11"))
+    decision = decided(approved(line("", line_id="1", line_item_id="11")), of)
+    assert detail(decision, Code.QUANTITY_EXCEEDS_ORDER) == "4 of li:11 to come back, 1 left of 1"
+
+
+def test_all_rivals_are_named() -> None:
+    known = [approved(line(quantity=2), return_id=f"R{n}", day=n) for n in range(3)]
+    assert detail(all_decided(*known)["R2"], Code.QUANTITY_EXCEEDS_ORDER).endswith("; also claimed by RMA R0, R1")
 
 
 def test_each_rival_is_named_once() -> None:
@@ -1060,6 +1128,11 @@ def test_a_person_may_deny_them_and_the_return_ends_as_denied() -> None:
     assert decision.settlement is Settlement.DENIED
 
 
+def test_of_a_called_off_return_only_what_was_found_is_received() -> None:
+    known = facts(a_return(status=ReturnStatus.CANCELLED, **DELIVERED), finding(Condition.SELLABLE, 1))
+    assert moves(decided(known)) == [("mug", "received", 1), ("mug", "restocked", 1)]
+
+
 def test_a_line_that_did_not_come_on_a_called_off_return_is_neither_credited_nor_asked_about() -> None:
     known = facts(a_return(line("MUG"), line("CUP"), status=ReturnStatus.EXPIRED), finding(Condition.MISSING, 4))
     decision = decided(known, order(sold("MUG"), sold("CUP")))
@@ -1121,6 +1194,18 @@ def test_the_value_of_what_is_left_does_not_depend_on_what_was_settled_outside()
 
 
 # -- small print
+
+
+def test_the_usual_policy() -> None:
+    policy = Policy()
+    assert (policy.settle_on, policy.restock_on) == ("swap_closed", "inspected")
+    assert (policy.uses_swap_qc, policy.po_required) == (True, False)
+    assert (policy.amount_tolerance, policy.amount_tolerance_percent) == (Decimal("0.05"), Decimal(1))
+    assert policy.routes == {
+        "onaccount": Route.CREDIT_NOTE,
+        "invoice": Route.CREDIT_NOTE,
+        "platformupfront": Route.GATEWAY,
+    }
 
 
 def test_findings_on_lines_that_the_return_does_not_have_change_nothing() -> None:

@@ -1,6 +1,8 @@
 """Rules 1 and 6: where returned units go, and that the same facts never move them twice."""
 
 from collections import Counter
+from collections.abc import Mapping
+from types import MappingProxyType
 
 import pytest
 
@@ -13,7 +15,7 @@ def due(
     *,
     delivered: bool = False,
     restock_announced: bool = False,
-    moved: dict[Step, int] | None = None,
+    moved: Mapping[Step, int] = MappingProxyType({}),
     **found: int,
 ) -> dict[Step, int]:
     """Units to move by step, for a line of MUG; ``found``: units by condition."""
@@ -25,7 +27,7 @@ def due(
         delivered=delivered,
         restock_announced=restock_announced,
         units=units,
-        moved=moved or {},
+        moved=moved,
     )
     assert all((movement.line_id, movement.sku) == ("mug", "MUG") for movement in movements)
     return {movement.step: movement.quantity for movement in movements}
@@ -72,7 +74,8 @@ def test_more_units_than_announced_are_never_received() -> None:
     ],
 )
 def test_each_condition_moves_its_units_out_of_inspection(condition: str, step: Step) -> None:
-    assert due(delivered=True, moved={Step.RECEIVED: 4}, **{condition: 3}) == {step: 3}
+    found = {condition: 3}
+    assert due(4, delivered=True, restock_announced=False, moved={Step.RECEIVED: 4}, **found) == {step: 3}
 
 
 def test_wrong_items_stay_in_inspection() -> None:
@@ -121,6 +124,10 @@ def test_a_finding_wins_over_an_approval() -> None:
     assert due(delivered=True, restock_announced=True, damaged=4) == {Step.RECEIVED: 4, Step.DAMAGED: 4}
 
 
+def test_a_finding_of_some_units_leaves_the_others_in_inspection_in_spite_of_an_approval() -> None:
+    assert due(delivered=True, restock_announced=True, damaged=1) == {Step.RECEIVED: 4, Step.DAMAGED: 1}
+
+
 def test_an_approval_without_receipt_moves_nothing() -> None:
     assert due(restock_announced=True) == {}
 
@@ -139,6 +146,11 @@ def test_receipt_comes_first_so_that_the_rest_finds_units_in_inspection() -> Non
         moved={},
     )
     assert movements == (Movement("mug", Step.RECEIVED, "MUG", 1), Movement("mug", Step.RESTOCKED, "MUG", 1))
+
+
+def test_locations_and_steps_are_stored_under_their_own_names() -> None:
+    assert [location.value for location in Location] == ["outside", "inspection", "sellable", "damaged"]
+    assert [step.value for step in Step] == ["received", "missing", "restocked", "damaged", "disposed"]
 
 
 def test_every_step_has_its_origin_and_its_destination() -> None:
