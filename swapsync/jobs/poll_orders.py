@@ -15,7 +15,7 @@ from swapsync.connectors.sparklayer import OrderRef
 from swapsync.connectors.sparklayer_reader import order_updated_at, read_customer, read_order
 from swapsync.domain.catalogue import Code
 from swapsync.domain.orders import Customer, Order
-from swapsync.jobs.quarantine import release_readable, set_aside
+from swapsync.jobs.quarantine import release_readable, set_aside, unreadable
 from swapsync.jobs.workplace import Tally, Workplace, order_ref
 from swapsync.store import exceptions, runs, staging
 from swapsync.store.exceptions import Sighting
@@ -23,6 +23,7 @@ from swapsync.store.staging import Received, received
 
 STREAM = "sparklayer.orders"
 DETAILS = "sparklayer.order_details"
+CUSTOMERS = "sparklayer.customers"
 PAGE = 500
 WALKS = 5
 BATCH = 50
@@ -232,11 +233,13 @@ def _set_aside(place: Workplace, problem: Malformed) -> None:
 
 
 def _read_customers(place: Workplace, tally: Tally) -> None:
+    asked: set[str] = set()
     while True:
         with place.store.reading() as connection:
-            wanted = staging.customers_to_read(connection, place.slug)
+            wanted = [each for each in staging.customers_to_read(connection, place.slug) if each not in asked]
         if not wanted:
             break
+        asked.update(wanted)
         for part in _parts(wanted):
             _stage_customers(place, tally, part)
     with place.store.reading() as connection:
@@ -250,14 +253,22 @@ def _read_customers(place: Workplace, tally: Tally) -> None:
 
 
 def _stage_customers(place: Workplace, tally: Tally, lookups: Iterable[str]) -> dict[str, Customer]:
+    """Asks for customers and keeps the answers; of one that can't be read, nothing is concluded."""
     answers: dict[str, Customer | None] = {}
+    malformed: list[tuple[Sighting, Received]] = []
     for lookup in lookups:
         by, identifier = lookup.split(":", 1)
         row = place.sparklayer.customer("email" if by == "email" else "sparklayer", identifier)
-        answers[lookup] = read_customer(row) if row is not None else None
+        try:
+            answers[lookup] = read_customer(row) if row is not None else None
+        except Malformed as problem:
+            malformed.append(unreadable(CUSTOMERS, lookup, f"customer {identifier} from SparkLayer", problem, row))
         tally.read += 1
     with place.writing() as connection:
-        staging.stage_customers(connection, place.slug, answers, place.clock.now())
+        now = place.clock.now()
+        staging.stage_customers(connection, place.slug, answers, now)
+        set_aside(connection, place.slug, CUSTOMERS, malformed, now)
+        release_readable(connection, place.slug, CUSTOMERS, answers, now)
     return {lookup: customer or Customer("", "") for lookup, customer in answers.items()}
 
 

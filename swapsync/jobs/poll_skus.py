@@ -6,10 +6,15 @@ every run while a return line matches nothing (a bounded number, those longest u
 
 from datetime import timedelta
 
+from swapsync.connectors.errors import Malformed
 from swapsync.connectors.sparklayer_reader import read_variant
+from swapsync.jobs.quarantine import release_readable, set_aside, unreadable
 from swapsync.jobs.workplace import Tally, Workplace
 from swapsync.store import staging
+from swapsync.store.exceptions import Sighting
+from swapsync.store.staging import Received
 
+STREAM = "sparklayer.variants"
 AT_MOST = 200
 EVERY = timedelta(hours=24)
 
@@ -22,11 +27,20 @@ def poll_skus(place: Workplace, tally: Tally) -> None:
             connection, place.slug, before=start - EVERY, unmatched_before=start, limit=AT_MOST
         )
     skus: dict[str, str] = {}
+    malformed: list[tuple[Sighting, Received]] = []
     try:
         for variant_id in due:
             row = place.sparklayer.variant(variant_id)
-            skus[variant_id] = read_variant(row)[1] if row is not None else ""
+            try:
+                skus[variant_id] = read_variant(row)[1] if row is not None else ""
+            except Malformed as problem:
+                skus[variant_id] = ""
+                malformed.append(unreadable(STREAM, variant_id, f"variant {variant_id} from SparkLayer", problem, row))
     finally:
         tally.read += len(skus)
+        set_aside_ids = {raw.remote_id for _, raw in malformed}
         with place.writing() as connection:
-            tally.changed += staging.stage_variants(connection, place.slug, skus, place.clock.now())
+            now = place.clock.now()
+            tally.changed += staging.stage_variants(connection, place.slug, skus, now)
+            set_aside(connection, place.slug, STREAM, malformed, now)
+            release_readable(connection, place.slug, STREAM, skus.keys() - set_aside_ids, now)

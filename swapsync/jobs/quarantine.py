@@ -2,13 +2,22 @@
 
 from collections.abc import Iterable
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import Connection
 
+from swapsync.connectors.errors import Malformed
+from swapsync.connectors.reading import scrub
 from swapsync.domain.catalogue import Code
 from swapsync.store import exceptions
 from swapsync.store.exceptions import Sighting
-from swapsync.store.staging import Received, keep_raw
+from swapsync.store.staging import Received, keep_raw, received
+
+
+def unreadable(stream: str, name: str, what: str, problem: Malformed, row: Any) -> tuple[Sighting, Received]:
+    """A row that can't be read, for ``set_aside``; ``name`` tells it apart within its stream, ``what`` in words."""
+    raw = received(name, scrub(row))
+    return Sighting(Code.MALFORMED_RECORD, f"{what} can't be read: {problem.reason}", subject=f"{stream}:{name}"), raw
 
 
 def set_aside(

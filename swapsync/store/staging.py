@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, and_, bindparam, delete, exists, func, literal, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, exists, func, literal, or_, select, update
 
 from swapsync.domain.orders import Customer, Order
 from swapsync.domain.returns import Return, Settlement, logistics
@@ -15,6 +15,7 @@ from swapsync.store.db import chunks, insert_new, table, upsert
 from swapsync.store.events import Event, record_events
 from swapsync.store.tables import (
     CustomerRow,
+    ExceptionRow,
     OrderLineRow,
     OrderRow,
     RawRecord,
@@ -228,7 +229,10 @@ def mark_dirty(connection: Connection, site: str, condition: Any) -> None:
 def stage_orders(
     connection: Connection, site: str, batch: Sequence[tuple[Order, datetime, Received]], *, now: datetime
 ) -> int:
-    """Stages list rows of orders, without their lines; returns how many were new or had changed."""
+    """Stages list rows of orders, without their lines; returns how many were new or had changed.
+
+    What hangs on a changed order is decided again: returns not finished, and those with something open.
+    """
     newest = {order.order_id: (order, at, raw) for order, at, raw in sorted(batch, key=lambda item: item[1])}
     standing = {
         row.order_id: row.digest
@@ -246,11 +250,20 @@ def stage_orders(
             site,
             and_(
                 returns.c.order_id.in_(ids),
-                returns.c.settlement.not_in(FINISHED),
+                or_(returns.c.settlement.not_in(FINISHED), _has_open_exception()),
                 returns.c.status.not_in(("cancelled", "expired")),
             ),
         )
     return len(changed)
+
+
+def _has_open_exception() -> ColumnElement[bool]:
+    exceptions = table(ExceptionRow)
+    return exists().where(
+        exceptions.c.site == returns.c.site,
+        exceptions.c.return_id == returns.c.return_id,
+        exceptions.c.status == "open",
+    )
 
 
 def stage_order_details(
