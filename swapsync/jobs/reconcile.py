@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, and_, bindparam, insert, select, update
 
 from swapsync.domain import money, notes
+from swapsync.domain.catalogue import Code
 from swapsync.domain.notes import Milestone
 from swapsync.domain.orders import Order
 from swapsync.domain.returns import Return
@@ -18,16 +19,19 @@ from swapsync.jobs.workplace import Tally, Workplace, order_ref
 from swapsync.settings import SiteSettings
 from swapsync.store import exceptions, runs
 from swapsync.store.cases import credit_note_lines, credit_notes, load_cases, movements, undecided
+from swapsync.store.db import chunks
 from swapsync.store.events import Event, record_events
 from swapsync.store.exceptions import Sighting
 from swapsync.store.outbox import Effect, Kind, enqueue, is_open, outbox
-from swapsync.store.staging import mark_dirty, return_lines, returns
+from swapsync.store.staging import mark_dirty, orders, return_lines, returns
 
 BATCH = 300
 
 
 def reconcile(place: Workplace, tally: Tally) -> None:
     """Decides until nothing is left undecided whose facts are complete."""
+    with place.writing() as connection:
+        _take_up_mapped_methods(connection, place)
     while decided := decide_batch(place, tally):
         tally.changed += decided
 
@@ -53,6 +57,7 @@ def planned_effects(place: Workplace) -> list[Effect]:
         *(() if place.site.push_status else (Kind.NOTE,)),
     }
     with place.store.transaction() as connection:
+        _take_up_mapped_methods(connection, place)
         _decide_all(connection, place)
         if Kind.CREDIT not in off:
             _assume_credits_delivered(connection, place.slug)
@@ -84,6 +89,19 @@ def _decide(connection: Connection, place: Workplace) -> int:
         book.add(case, decide(case, place.policy))
     book.record(connection)
     return len(book.return_updates)
+
+
+def _take_up_mapped_methods(connection: Connection, place: Workplace) -> None:
+    """Has returns decided again that were held for a payment method which the settings route by now."""
+    held = exceptions.open_of_code(connection, place.slug, Code.PAYMENT_METHOD_UNKNOWN)
+    for ids in chunks([row.return_id for row in held]):
+        rows = connection.execute(
+            select(returns.c.return_id, orders.c.payment_method)
+            .join(orders, and_(orders.c.site == returns.c.site, orders.c.order_id == returns.c.order_id))
+            .where(returns.c.site == place.slug, returns.c.return_id.in_(ids))
+        )
+        mapped = [row.return_id for row in rows if method_key(row.payment_method) in place.policy.routes]
+        mark_dirty(connection, place.slug, returns.c.return_id.in_(mapped))
 
 
 def _decide_all(connection: Connection, place: Workplace) -> None:
