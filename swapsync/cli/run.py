@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from swapsync.cli.context import JsonOption, UserError, SiteOption, load, opened
+from swapsync.cli.context import JsonOption, SiteOption, UserError, load, opened
 
 if TYPE_CHECKING:
     from swapsync.jobs.cycle import SiteReport

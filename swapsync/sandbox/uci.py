@@ -66,7 +66,7 @@ _IDS = uuid.UUID("6a1d0c3e-5d0f-5c55-9d27-0d6f3f1f7b42")
 Row = dict[str, Any]
 
 
-class UnreadableCsv(ValueError):  # noqa: N818 - speaks to the person who named the file
+class UnreadableCsv(ValueError):
     """The file cannot be used; the message names it, the line (the header is line 1) and what is wrong there."""
 
 
