@@ -840,6 +840,13 @@ def test_a_return_of_a_stranger_is_held_as_a_whole() -> None:
     assert decision.settlement is Settlement.HELD
 
 
+def test_a_strangers_return_takes_no_units_from_the_buyers_own() -> None:
+    stranger = replace(approved(return_id="R1"), same_buyer=False)
+    decisions = all_decided(stranger, approved(return_id="R2", day=1))
+    assert codes(decisions["R1"]) == [Code.CUSTOMER_MISMATCH]
+    assert money(decisions["R2"]) == ALL_OF_IT
+
+
 @pytest.mark.parametrize("same_buyer", [True, None])
 def test_where_the_buyer_is_the_same_or_nothing_can_be_concluded_nothing_is_held(same_buyer: bool | None) -> None:
     assert money(decided(replace(approved(), same_buyer=same_buyer))) == ALL_OF_IT
