@@ -32,9 +32,12 @@ def test_somebody_whom_sparklayer_does_not_know_is_a_stranger(desk: Desk, world:
     assert s.open_codes(place) == ["CUSTOMER_MISMATCH"]
 
 
-def test_letter_case_does_not_matter(desk: Desk, world: World) -> None:
-    s.order(world)
-    s.returned(world, **s.APPROVED, customer_email="Buyer@ACME.example ")
+@pytest.mark.parametrize(
+    ("bought_by", "returned_by"), [(s.BUYER, "Buyer@ACME.example "), ("Buyer@ACME.example", s.BUYER)]
+)
+def test_letter_case_does_not_matter(desk: Desk, world: World, bought_by: str, returned_by: str) -> None:
+    s.order(world, by=bought_by)
+    s.returned(world, **s.APPROVED, customer_email=returned_by)
 
     run(desk())
 
