@@ -7,7 +7,7 @@ from typing import Any, TypeVar, cast
 
 import orjson
 from sqlalchemy import Connection, Engine, Table, create_engine, event, inspect, text
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlmodel import SQLModel
 
@@ -111,8 +111,7 @@ def upsert(
     if not rows:
         return
     target = table(model)
-    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-    statement = dialect.insert(target)
+    statement = _insert(connection, target)
     keys = [column.name for column in target.primary_key]
     columns = [name for name in rows[0] if name not in keys] if update is None else list(update)
     if columns:
@@ -126,9 +125,17 @@ def insert_new(connection: Connection, model: type[SQLModel], rows: Sequence[Map
     """Inserts rows that no unique key has seen yet, leaves the others alone; returns how many were new."""
     if not rows:
         return 0
-    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-    before = connection.execute(dialect.insert(table(model)).on_conflict_do_nothing(), list(rows))
+    before = connection.execute(_insert(connection, table(model)).on_conflict_do_nothing(), list(rows))
     return max(before.rowcount, 0)
+
+
+def _insert(connection: Connection, target: Table) -> Any:
+    """An insert that can say ``ON CONFLICT``. Both databases can, each by a class of its own."""
+    if connection.dialect.name == "sqlite":
+        return sqlite.insert(target)
+    from sqlalchemy.dialects import postgresql
+
+    return postgresql.insert(target)
 
 
 T = TypeVar("T")

@@ -31,6 +31,7 @@ customers, variants, variant_skus = table(CustomerRow), table(VariantRow), table
 
 UNREADABLE = literal("unreadable ")
 FINISHED = (Settlement.CREDITED, Settlement.REFUNDED_BY_GATEWAY, Settlement.DENIED, Settlement.SETTLED_OUTSIDE)
+UNFINISHED = tuple(settlement for settlement in Settlement if settlement not in FINISHED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -417,18 +418,13 @@ def unlinked_returns(connection: Connection, site: str, *, recheck: int) -> list
 
 def orders_to_read(connection: Connection, site: str) -> list[tuple[str, str, str]]:
     """(order id, platform id, name) of orders whose lines a return waits for: never read, or changed since."""
-    waiting = exists().where(
-        returns.c.site == orders.c.site,
-        returns.c.order_id == orders.c.order_id,
-        returns.c.dirty,
-        ~returns.c.settled_outside,
-    )
+    waiting = select(returns.c.order_id).where(returns.c.site == site, returns.c.dirty, ~returns.c.settled_outside)
     rows = connection.execute(
         select(orders.c.order_id, orders.c.platform_id, orders.c.visible)
         .where(
             orders.c.site == site,
+            orders.c.order_id.in_(waiting),
             orders.c.detail_digest.not_in((orders.c.digest, UNREADABLE + orders.c.digest)),
-            waiting,
         )
         .order_by(orders.c.order_id)
     )
@@ -540,13 +536,11 @@ def variants_to_check(
     open_return = and_(
         returns.c.site == site,
         ~returns.c.settled_outside,
-        returns.c.settlement.not_in(FINISHED),
+        returns.c.settlement.in_(UNFINISHED),
         returns.c.status.not_in(("cancelled", "expired")),
     )
-    by_returns = (
-        select(return_lines.c.variant_id)
-        .join(returns, and_(returns.c.site == return_lines.c.site, returns.c.return_id == return_lines.c.return_id))
-        .where(open_return)
+    by_returns = select(return_lines.c.variant_id).where(
+        return_lines.c.site == site, return_lines.c.return_id.in_(select(returns.c.return_id).where(open_return))
     )
     by_orders = (
         select(order_lines.c.variant_id)

@@ -109,8 +109,16 @@ class ReturnRow(SQLModel, table=True):
 
     __tablename__ = "return_authorisation"
     __table_args__ = (
-        Index("ix_return_dirty", "site", "return_id", sqlite_where=text("dirty = 1"), postgresql_where=text("dirty")),
-        Index("ix_return_order", "site", "order_id"),
+        Index(
+            "ix_return_dirty",
+            "site",
+            "dirty",
+            "return_id",
+            sqlite_where=text("dirty = 1"),
+            postgresql_where=text("dirty"),
+        ),
+        Index("ix_return_order", "site", "order_id", "return_id"),
+        Index("ix_return_settlement", "site", "settlement"),
         Index("ix_return_rma", "site", "rma_number"),
     )
     site: str = _key()
@@ -317,6 +325,14 @@ class OutboxRow(SQLModel, table=True):
             "ix_outbox_open",
             "site",
             "order_id",
+            "id",
+            sqlite_where=text("state IN ('pending', 'in_doubt')"),
+            postgresql_where=text("state IN ('pending', 'in_doubt')"),
+        ),
+        Index(
+            "ix_outbox_due",
+            "site",
+            "kind",
             "id",
             sqlite_where=text("state IN ('pending', 'in_doubt')"),
             postgresql_where=text("state IN ('pending', 'in_doubt')"),

@@ -186,6 +186,14 @@ def upgrade() -> None:
         sqlite_where=sa.text("state IN ('pending', 'in_doubt')"),
         postgresql_where=sa.text("state IN ('pending', 'in_doubt')"),
     )
+    op.create_index(
+        "ix_outbox_due",
+        "outbox",
+        ["site", "kind", "id"],
+        unique=False,
+        sqlite_where=sa.text("state IN ('pending', 'in_doubt')"),
+        postgresql_where=sa.text("state IN ('pending', 'in_doubt')"),
+    )
     op.create_index("ix_outbox_return", "outbox", ["site", "return_id"], unique=False)
     op.create_table(
         "raw_record",
@@ -230,13 +238,14 @@ def upgrade() -> None:
     op.create_index(
         "ix_return_dirty",
         "return_authorisation",
-        ["site", "return_id"],
+        ["site", "dirty", "return_id"],
         unique=False,
         sqlite_where=sa.text("dirty = 1"),
         postgresql_where=sa.text("dirty"),
     )
-    op.create_index("ix_return_order", "return_authorisation", ["site", "order_id"], unique=False)
+    op.create_index("ix_return_order", "return_authorisation", ["site", "order_id", "return_id"], unique=False)
     op.create_index("ix_return_rma", "return_authorisation", ["site", "rma_number"], unique=False)
+    op.create_index("ix_return_settlement", "return_authorisation", ["site", "settlement"], unique=False)
     op.create_table(
         "return_line",
         sa.Column("site", sa.Text(), nullable=False),
