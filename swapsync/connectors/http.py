@@ -188,14 +188,10 @@ class Connection:
         status, body, trouble = 0, b"", None
         try:
             request = requests.PreparedRequest()
-            request.prepare(
-                method=call.method,
-                url=self._base_url + call.path,
-                params=call.params,
-                data=call.data,
-                headers={**self._headers, **headers},
-                auth=_leave_as_is,
-            )
+            request.prepare_method(call.method)
+            request.prepare_url(self._base_url + call.path, call.params)
+            request.prepare_headers({**self._headers, **headers})
+            request.prepare_body(call.data, None)
             with self._adapter.send(request, timeout=self._timeout, **self._transport) as response:
                 status = response.status_code
                 body = _bounded_body(response)
@@ -277,11 +273,6 @@ def _proxies_and_certificates(base_url: str) -> Mapping[str, Any]:
     session = requests.Session()
     session.trust_env = urlsplit(base_url).hostname not in _LOOPBACK  # a proxy can't reach this machine
     return session.merge_environment_settings(base_url, {}, True, None, None)
-
-
-def _leave_as_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """Keeps requests from putting a password of the base URL over our own Authorization header."""
-    return request
 
 
 def _bounded_body(response: requests.Response) -> bytes:

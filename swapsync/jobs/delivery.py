@@ -14,7 +14,7 @@ from swapsync.store.exceptions import Sighting
 from swapsync.store.outbox import Kind
 from swapsync.store.staging import returns
 
-BATCH = 50
+BATCH = 100
 STOP_AFTER = 3
 """So many effects in a row that the other side could not take mean that it is down: the job stops and fails."""
 

@@ -26,7 +26,7 @@ DETAILS = "sparklayer.order_details"
 CUSTOMERS = "sparklayer.customers"
 PAGE = 500
 WALKS = 5
-BATCH = 50
+BATCH = 100
 RECHECKS = 20
 
 Staged = tuple[Order, datetime, Received]
