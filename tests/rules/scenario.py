@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
+import pytest
 from sqlalchemy import Row, select
 
 from swapsync.jobs.inspection import Entry, record_findings
@@ -27,6 +28,9 @@ from swapsync.store.cases import credit_note_lines, credit_notes, movements
 from swapsync.store.exceptions import exceptions
 from swapsync.store.outbox import outbox
 from swapsync.store.staging import return_lines, returns
+
+one_store_is_enough = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+"""For the many variants of a test that differ in what comes over the wire and not in what is stored."""
 
 BUYER = "buyer@acme.example"
 PLACED = datetime(2026, 2, 20, 9, 0, tzinfo=UTC)

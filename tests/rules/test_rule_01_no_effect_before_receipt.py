@@ -49,6 +49,7 @@ def test_closed_delivered_and_approved_in_swap_releases_the_credit_and_no_sellab
     assert s.state(place) == "credited"
 
 
+@s.one_store_is_enough
 @pytest.mark.parametrize(
     ("outcome", "uses_swap_qc"),
     [

@@ -134,6 +134,7 @@ def test_a_line_shipped_in_parts_is_one_line(desk: Desk, world: World) -> None:
     assert s.credits(world) == {"swap:R1:credit:1": "-120.00"}
 
 
+@s.one_store_is_enough
 @pytest.mark.parametrize(
     ("order_line", "total", "opens"),
     [

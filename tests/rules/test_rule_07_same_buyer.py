@@ -32,6 +32,7 @@ def test_somebody_whom_sparklayer_does_not_know_is_a_stranger(desk: Desk, world:
     assert s.open_codes(place) == ["CUSTOMER_MISMATCH"]
 
 
+@s.one_store_is_enough
 @pytest.mark.parametrize(
     ("bought_by", "returned_by"), [(s.BUYER, "Buyer@ACME.example "), ("Buyer@ACME.example", s.BUYER)]
 )
@@ -79,6 +80,7 @@ def test_a_user_of_another_company_is_not(desk: Desk, world: World) -> None:
     assert s.open_codes(place) == ["CUSTOMER_MISMATCH"]
 
 
+@s.one_store_is_enough
 @pytest.mark.parametrize(
     ("on_return", "on_order"),
     [

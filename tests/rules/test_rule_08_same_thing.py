@@ -56,6 +56,7 @@ def two_lines(world: World) -> None:
     s.order(world, s.sold("MUG"), s.sold("CUP", 10, "200.00", "40.00"))
 
 
+@s.one_store_is_enough
 @pytest.mark.parametrize(
     ("line", "key", "by"),
     [
@@ -86,6 +87,7 @@ def test_a_line_is_matched_by_line_item_id_then_variant_id_then_exact_sku(
     assert s.credits(world) == {"swap:R1:credit:1": "-24.00"}
 
 
+@s.one_store_is_enough
 @pytest.mark.parametrize(
     ("on_order", "on_return", "suggests"),
     [
