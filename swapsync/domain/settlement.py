@@ -180,8 +180,10 @@ def decide(case: Case, policy: Policy) -> tuple[Decision, ...]:
     ledger = _OrderLedger(case)
     competing = sorted(case.returns, key=lambda f: (not f.settled_outside, f.ret.submitted_at, f.ret.return_id))
     for facts in competing:
-        paid = {credited.line_id for credited in facts.credited}
-        _claim(facts.ret, [line for line in facts.ret.lines if line.line_id in paid], _match_lines(facts, case), ledger)
+        if paid := {credited.line_id for credited in facts.credited}:
+            _claim(
+                facts.ret, [line for line in facts.ret.lines if line.line_id in paid], _match_lines(facts, case), ledger
+            )
     return tuple(_decide_return(facts, case, policy, ledger) for facts in competing)
 
 
