@@ -231,7 +231,7 @@ def fill(world: World, count: int) -> None:
         world.sparklayer.put_variant(variant_row(variant_id(number), sku(number)))
         world.sparklayer.set_level(sku(number), "default", 100)
     for number in range(count):
-        placed = now - timedelta(days=30, seconds=number)
+        placed = now - timedelta(days=60, minutes=number)
         order = order_row(number, placed, count)
         world.sparklayer.put_purchase(order)
         world.swap.put_return(returned(number, order, placed + timedelta(days=5), count))
