@@ -33,12 +33,18 @@ def _write_notes(place: Workplace, rows: list[Row[Any]]) -> Outcome:
     found, unseen = _look_for(place, [row for row in rows if row.state == "in_doubt"])
     waiting = {row.order_id for row, _ in unseen}
     written = [row for row in rows if row.id in found]
-    to_send = [row for row in rows if row.id not in found and row.order_id not in waiting]
+    missing = [row for row in rows if row.id not in found and row.order_id not in waiting]
+    now = place.clock.now()
+    given_up = [row for row in missing if row.state == "in_doubt" and outbox.is_hopeless(row, row.attempts, now)]
+    to_send = [row for row in missing if row not in given_up]
     with place.writing() as connection:
         outbox.release(connection, [row.id for row in to_send if row.state == "in_doubt"])
         taken = outbox.mark_in_doubt(connection, [row.id for row in to_send])
     outcome = attempt([row for row in to_send if row.id in taken], lambda row: _write_note(place, row))
     outcome.sent += written
+    outcome.refused += [
+        (row, f"it was tried {row.attempts} times and never arrived: {row.last_error}") for row in given_up
+    ]
     with place.writing() as connection:
         note_outcome(connection, place, outcome)
         for row, reason in unseen:

@@ -161,7 +161,7 @@ def postpone(
     It gives up after ten attempts over a day or more, so that an outage of some hours costs nothing.
     """
     attempts = row.attempts + 1
-    if attempts >= GIVE_UP_AFTER and now - row.created_at > timedelta(days=1):
+    if is_hopeless(row, attempts, now):
         mark_failed(connection, [(row.id, error)])
         return False
     _set(
@@ -173,6 +173,11 @@ def postpone(
         last_error=error,
     )
     return True
+
+
+def is_hopeless(row: Row[Any], attempts: int, now: datetime) -> bool:
+    """Whether an effect has been tried so often, for so long, that a person should know."""
+    return attempts >= GIVE_UP_AFTER and now - row.created_at > timedelta(days=1)
 
 
 def postpone_look(connection: Connection, row: Row[Any], reason: str, now: datetime) -> None:

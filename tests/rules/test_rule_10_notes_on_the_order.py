@@ -6,6 +6,7 @@ import pytest
 
 from swapsync.sandbox.faults import Fault
 from swapsync.sandbox.world import World
+from swapsync.store import outbox
 from tests.conftest import Desk, FixedClock, run
 from tests.rules import scenario as s
 
@@ -122,6 +123,28 @@ def test_a_server_error_leaves_the_same_doubt(desk: Desk, world: World, clock: F
 
     assert s.tokens(world) == ["swap:R1:authorised:1"]
     assert len(world.calls("GET", "/history")) == 1
+
+
+def test_a_note_that_never_arrives_is_given_up_after_a_day_and_can_be_retried(
+    desk: Desk, world: World, clock: FixedClock
+) -> None:
+    s.order(world)
+    s.returned(world)
+    place = desk()
+    world.faults.add(Fault(kind="status", status=500, method="POST", path_contains="/history", times=None))
+    for _ in range(14):
+        run(place)
+        clock.forward(hours=3)
+    (exception,) = s.open_exceptions(place)
+    assert (exception.code, s.undelivered(place)) == ("DELIVERY_FAILED", [("note", "failed")])
+
+    world.faults.clear()
+    with place.store.transaction() as connection:
+        outbox.retry(connection, place.slug, [int(exception.subject.partition(":")[2])], clock.now())
+    run(place)
+
+    assert s.tokens(world) == ["swap:R1:authorised:1"]
+    assert s.open_codes(place) == []
 
 
 def test_without_a_doubt_no_history_is_read(desk: Desk, world: World) -> None:
