@@ -51,20 +51,27 @@ def planned_effects(place: Workplace) -> list[Effect]:
     delivered, so that the notes that follow them are in the plan. What the site has switched off is not. A stock
     level stands once for each SKU and location, and carries the ``level`` in its payload.
     """
-    off = {
-        *(() if place.site.push_credits else (Kind.CREDIT,)),
-        *(() if place.site.push_restocks else (Kind.STOCK_LEVEL, Kind.RESTOCK)),
-        *(() if place.site.push_status else (Kind.NOTE,)),
+    site = place.site
+    switched_on = {
+        Kind.CREDIT: site.push_credits,
+        Kind.STOCK_LEVEL: site.push_restocks,
+        Kind.RESTOCK: site.push_restocks,
+        Kind.NOTE: site.push_status,
+        Kind.QUALITY_CONTROL: site.push_status and site.swap_qc_updates,
     }
     with place.store.transaction() as connection:
         _take_up_mapped_methods(connection, place)
         _decide_all(connection, place)
-        if Kind.CREDIT not in off:
+        if site.push_credits:
             _assume_credits_delivered(connection, place.slug)
             _decide_all(connection, place)
         rows = connection.execute(
             select(outbox)
-            .where(outbox.c.site == place.slug, is_open(outbox), outbox.c.kind.not_in(off))
+            .where(
+                outbox.c.site == place.slug,
+                is_open(outbox),
+                outbox.c.kind.in_([kind for kind, on in switched_on.items() if on]),
+            )
             .order_by(outbox.c.id)
         ).all()
         skus = [row.payload["sku"] for row in rows if row.kind == Kind.STOCK_LEVEL]
