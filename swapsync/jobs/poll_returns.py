@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select
 
-from swapsync.connectors.errors import Malformed
+from swapsync.connectors.errors import Malformed, RemoteError
 from swapsync.connectors.reading import scrub
 from swapsync.connectors.swap import ReturnsPage
 from swapsync.connectors.swap_reader import read_return
@@ -21,6 +21,8 @@ from swapsync.store.staging import Received, received, returns, stage_returns
 
 STREAM = "swap.returns"
 WALKS = 5
+PAGES_AT_ONCE = 5
+"""So many pages are stored in one transaction."""
 
 Fetch = Callable[[int], ReturnsPage]
 
@@ -83,27 +85,43 @@ def _walk(
     quiet, total, page = True, None, 1
     newest: datetime | None = None
     seen: set[str] = set()
-    while True:
-        got = fetch(page)
-        if got.total is not None and total not in (None, got.total):
-            quiet = False
-        total = got.total
+    batch: list[tuple[Return, Received]] = []
+    malformed: list[tuple[Sighting, Received]] = []
+
+    def store(end: datetime | None = None) -> None:
         now = place.clock.now()
-        batch, malformed = _parse(place, got.rows)
-        ids = [ret.return_id for ret, _ in batch] + [raw.remote_id for _, raw in malformed]
-        quiet = quiet and seen.isdisjoint(ids) and len(set(ids)) == len(ids)
-        last = got.last or seen.issuperset(ids)
-        seen.update(ids)
-        newest = max([ret.updated_at for ret, _ in batch] + ([newest] if newest else []), default=None)
         with place.writing() as connection:
             tally.changed += stage_returns(connection, place.slug, batch, effects_from=place.effects_from, now=now)
             set_aside(connection, place.slug, STREAM, malformed, now)
             release_readable(connection, place.slug, STREAM, [ret.return_id for ret, _ in batch], now)
-            if last and quiet and newest is not None:
-                at_end(connection, newest)
+            if end is not None:
+                at_end(connection, end)
+        batch.clear()
+        malformed.clear()
+
+    while True:
+        try:
+            got = fetch(page)
+        except RemoteError:
+            store()  # what was read is kept
+            raise
+        if got.total is not None and total not in (None, got.total):
+            quiet = False
+        total = got.total
+        readable, unreadable = _parse(place, got.rows)
+        ids = [ret.return_id for ret, _ in readable] + [raw.remote_id for _, raw in unreadable]
+        quiet = quiet and seen.isdisjoint(ids) and len(set(ids)) == len(ids)
+        last = got.last or seen.issuperset(ids)
+        seen.update(ids)
+        newest = max([ret.updated_at for ret, _ in readable] + ([newest] if newest else []), default=None)
+        batch += readable
+        malformed += unreadable
         if last:
+            store(newest if quiet else None)
             read |= seen
             return quiet
+        if page % PAGES_AT_ONCE == 0:
+            store()
         page += 1
 
 

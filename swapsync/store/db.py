@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -110,32 +111,38 @@ def upsert(
     """
     if not rows:
         return
-    target = table(model)
-    statement = _insert(connection, target)
-    keys = [column.name for column in target.primary_key]
-    columns = [name for name in rows[0] if name not in keys] if update is None else list(update)
-    if columns:
-        overwrite = {name: statement.excluded[name] for name in columns}
-        connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=overwrite), list(rows))
-    else:
-        connection.execute(statement.on_conflict_do_nothing(), list(rows))
+    keys = _key_names(model)
+    columns = tuple(name for name in rows[0] if name not in keys) if update is None else tuple(update)
+    connection.execute(_insert(model, connection.dialect.name, columns), list(rows))
 
 
 def insert_new(connection: Connection, model: type[SQLModel], rows: Sequence[Mapping[str, Any]]) -> int:
     """Inserts rows that no unique key has seen yet, leaves the others alone; returns how many were new."""
     if not rows:
         return 0
-    before = connection.execute(_insert(connection, table(model)).on_conflict_do_nothing(), list(rows))
-    return max(before.rowcount, 0)
+    inserted = connection.execute(_insert(model, connection.dialect.name, ()), list(rows))
+    return max(inserted.rowcount, 0)
 
 
-def _insert(connection: Connection, target: Table) -> Any:
-    """An insert that can say ``ON CONFLICT``. Both databases can, each by a class of its own."""
-    if connection.dialect.name == "sqlite":
-        return sqlite.insert(target)
-    from sqlalchemy.dialects import postgresql
+@cache  # a statement is costly to build, and there are as many as there are callers
+def _insert(model: type[SQLModel], dialect: str, overwrite: tuple[str, ...]) -> Any:
+    """An insert that overwrites these columns of what stands already, or leaves it alone if there are none."""
+    statement: Any
+    if dialect == "sqlite":
+        statement = sqlite.insert(table(model))
+    else:
+        from sqlalchemy.dialects import postgresql
 
-    return postgresql.insert(target)
+        statement = postgresql.insert(table(model))
+    if not overwrite:
+        return statement.on_conflict_do_nothing()
+    return statement.on_conflict_do_update(
+        index_elements=_key_names(model), set_={name: statement.excluded[name] for name in overwrite}
+    )
+
+
+def _key_names(model: type[SQLModel]) -> list[str]:
+    return [column.name for column in table(model).primary_key]
 
 
 T = TypeVar("T")

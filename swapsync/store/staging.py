@@ -511,6 +511,7 @@ def note_variants(connection: Connection, site: str, seen: Iterable[tuple[str, s
         for row in connection.execute(
             select(variant_skus).where(variant_skus.c.site == site, variant_skus.c.variant_id.in_(ids))
         ):
+            watched.discard(row.variant_id)
             if span := spans.get((row.variant_id, row.sku)):
                 if row.first_seen <= span[0] and row.last_seen >= span[1]:
                     del spans[row.variant_id, row.sku]
