@@ -120,7 +120,7 @@ def swapsync(arguments: Sequence[str], environment: Mapping[str, str], folder: P
     with tempfile.NamedTemporaryFile(suffix=".json") as measured:
         ended = subprocess.run(
             [sys.executable, "-c", _MEASURE, measured.name, str(SWAPSYNC), *arguments],
-            env=inherited | environment,
+            env={**inherited, **environment},
             cwd=folder,
             capture_output=True,
             text=True,

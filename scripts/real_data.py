@@ -60,9 +60,14 @@ class BadInput(Exception):
 def main() -> int:
     arguments = _arguments()
     try:
+        for file in (arguments.orders, arguments.labels):
+            if not file.is_file():
+                raise BadInput(
+                    f"{file}: no such file; name it with --orders or --labels, or the folder with SWAPSYNC_REAL_DATA"
+                )
         labels = read_labels(arguments.labels)
         composition = compose(arguments.orders)
-        check_labels(labels, composition, arguments.labels)
+        check_input(labels, composition, arguments)
     except (BadInput, UnreadableCsv) as problem:
         print(f"real_data: {problem}", file=sys.stderr)
         return 2
@@ -99,14 +104,16 @@ def read_labels(path: Path) -> dict[int, tuple[str, str]]:
     return rows
 
 
-def check_labels(labels: Mapping[int, tuple[str, str]], composition: Composition, path: Path) -> None:
-    """Raises BadInput unless there is one label for each credit line."""
-    lines = {line.line: line.number for line in composition.credit_lines}
-    if lines != {line: number for line, (number, _) in labels.items()}:
-        odd = min(lines.keys() ^ labels.keys(), default=0)
+def check_input(labels: Mapping[int, tuple[str, str]], composition: Composition, arguments: argparse.Namespace) -> None:
+    """Raises BadInput unless there are orders and returns, and one label for each credit line."""
+    if not composition.purchases or not composition.returns:
+        raise BadInput(f"{arguments.orders}: there are no orders or no returns in it, so there is nothing to compare")
+    numbers = {line.line: line.number for line in composition.credit_lines}
+    labelled = {line: number for line, (number, _) in labels.items()}
+    if odd := sorted(numbers.items() ^ labelled.items()):
         raise BadInput(
-            f"{path}: the labels are of another file: {len(labels)} rows for {len(lines)} credit lines, "
-            f"first difference at data row {odd or 'with another number'}"
+            f"{arguments.labels}: the labels are of another file: {len(labels):,} rows for {len(numbers):,} credit "
+            f"lines, the first difference at data row {odd[0][0]}"
         )
 
 
@@ -242,7 +249,7 @@ def read_decisions(database_url: str) -> Decisions:
                 found.codes[row.return_id, row.subject].add(row.code)
             else:
                 found.codes_of_return[row.return_id].add(row.code)
-        for row in connection.execute(
+        for credited in connection.execute(
             select(
                 credit_notes.c.return_id,
                 credit_notes.c.po_number,
@@ -252,7 +259,7 @@ def read_decisions(database_url: str) -> Decisions:
             .join(credit_note_lines, credit_note_lines.c.number == credit_notes.c.number)
             .where(credit_notes.c.state == "delivered")
         ):
-            found.credits[row.return_id, row.line_id] = (row.quantity, row.po_number)
+            found.credits[credited.return_id, credited.line_id] = (credited.quantity, credited.po_number)
         for row in connection.execute(select(credit_notes)):
             found.credit_notes.append((row.currency, Decimal(row.net + row.tax) / 100))
     store.close()
@@ -403,7 +410,7 @@ def unexpected(
 def why_otherwise(booking: Booking, word: str, expected: Mapping[Line, Expected]) -> str:
     """The reason for which a matched line may come to something else; blank where there is none."""
     line = expected[booking.return_id, booking.product_id]
-    if line.fits and line.value == 0 and word == "none":
+    if line.fits and line.value == 0 and word in ("none", HELD_BESIDE):
         return "sold at a price of 0.00, so there is nothing to credit"
     if line.fits and line.by_gateway and word == HELD_BESIDE:
         return "paid by card, refunded by the gateway together with a line that exceeds its order: the return is held"
