@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test lint types layers docs clean
+.PHONY: help demo test lint types layers real-data bench docs clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
@@ -32,6 +32,12 @@ types: $(VENV)/dev.stamp  ## mypy, strict
 
 layers: $(VENV)/dev.stamp  ## imports run downwards only
 	$(BIN)/lint-imports
+
+real-data: $(VENV)/dev.stamp  ## the main job on a real wholesaler's year, against labelled returns
+	$(BIN)/python scripts/real_data.py
+
+bench: $(VENV)/dev.stamp  ## speed and memory against their targets
+	$(BIN)/python scripts/speed.py
 
 docs: $(VENV)/dev.stamp  ## write the generated pages again
 	$(BIN)/python scripts/make_docs.py
