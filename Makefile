@@ -21,7 +21,7 @@ demo: $(VENV)/demo.stamp  ## the main job against local look-alikes of both syst
 	$(BIN)/swapsync demo --no-serve
 
 test: $(VENV)/dev.stamp  ## the whole test suite, on SQLite and on PostgreSQL
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto
 
 lint: $(VENV)/dev.stamp  ## ruff: faults, style, format
 	$(BIN)/ruff check .
