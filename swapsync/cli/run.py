@@ -1,5 +1,7 @@
 """Commands that run the jobs: demo, sync, daemon, backfill, reconcile."""
 
+import sys
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -32,7 +34,7 @@ def sync(
     settings = load(site)
     clock = Clock()
     started = clock.now()
-    with opened(settings) as store:
+    with opened(settings) as store, _spinner("reading both systems, deciding, writing …"):
         reports = run_sites(settings.sites, store, clock, [name for name in JOBS if not job or name in job])
     if json:
         from swapsync.cli.output import print_json
@@ -49,6 +51,15 @@ def sync(
         print_reports(reports)
     if any(report.failed for report in reports):
         raise typer.Exit(1)
+
+
+def _spinner(words: str) -> AbstractContextManager[object]:
+    """Something that moves on a person's terminal while the work takes its time; nothing elsewhere."""
+    if not sys.stderr.isatty():
+        return nullcontext()
+    from rich.console import Console
+
+    return Console(stderr=True).status(words)
 
 
 def _as_json(run: Any) -> dict[str, Any]:
