@@ -52,13 +52,22 @@ def _id() -> Any:
 
 
 class Site(SQLModel, table=True):
-    """One merchant. ``effects_from`` is the cut-over, fixed at the first run; credit notes are numbered here."""
+    """One merchant. ``effects_from`` is the cut-over, fixed at the first run; credit notes are numbered here.
+
+    ``policy`` is the fingerprint of the rules by which its returns were last decided. ``event_count`` and
+    ``last_event_hash`` are the head of its audit trail. ``restored_at`` is set while effects may have been delivered
+    that a restored store knows nothing of.
+    """
 
     __tablename__ = "site"
     slug: str = _key()
     effects_from: datetime | None = _moment()
     first_run_at: datetime | None = _moment()
     last_credit_number: int = 0
+    policy: str = _text()
+    event_count: int = 0
+    last_event_hash: str = _text()
+    restored_at: datetime | None = _moment()
 
 
 class Watermark(SQLModel, table=True):
@@ -105,6 +114,9 @@ class ReturnRow(SQLModel, table=True):
 
     ``order_id`` is blank until the order is found; ``order_checked_at`` is the last look-up at SparkLayer.
     ``dirty`` marks returns whose facts changed since they were last decided.
+    ``buyer_checked``: the customers of return and order were asked for. ``delivered_at``: when the goods came, by Swap,
+    else when that was first seen. ``seen_at`` and ``missed_sweeps``: when Swap last showed the return, and how often in
+    a row it didn't when asked.
     """
 
     __tablename__ = "return_authorisation"
@@ -147,6 +159,11 @@ class ReturnRow(SQLModel, table=True):
     inspection: str = _text()
     settlement: str = _text()
     dirty: bool = True
+    buyer_checked: bool = False
+    delivered_at: datetime | None = _moment()
+    seen_at: datetime | None = _moment()
+    missed_sweeps: int = 0
+    handling_fee: int = _minor()
 
 
 class ReturnLineRow(SQLModel, table=True):
@@ -164,13 +181,21 @@ class ReturnLineRow(SQLModel, table=True):
     return_type: str = _text()
     remedy: str = _text()
     reason: str = _text()
+    main_reason_id: str = _text()
+    main_reason_text: str = _text()
+    sub_reason_id: str = _text()
+    sub_reason_text: str = _text()
+    reason_code: str = _text()
     order_line_key: str = _text()
     matched_by: str = _text()
     accepted: int = 0
 
 
 class OrderRow(SQLModel, table=True):
-    """A SparkLayer purchase. ``digest`` is its list row's version, ``detail_digest`` the version its lines are of."""
+    """A SparkLayer purchase. ``digest`` is its list row's version, ``detail_digest`` the version its lines are of.
+
+    ``cancelled``: every package of it is. ``shipping_net`` and ``shipping_tax``: what was charged for carriage.
+    """
 
     __tablename__ = "sales_order"
     __table_args__ = (Index("ix_order_platform", "site", "platform_id"), Index("ix_order_visible", "site", "visible"))
@@ -187,6 +212,9 @@ class OrderRow(SQLModel, table=True):
     updated_at: datetime = _moment(nullable=False)
     digest: str = _text()
     detail_digest: str = _text()
+    cancelled: bool = False
+    shipping_net: int = _minor()
+    shipping_tax: int = _minor()
 
 
 class OrderLineRow(SQLModel, table=True):
@@ -239,7 +267,10 @@ class VariantSkuRow(SQLModel, table=True):
 
 
 class FindingRow(SQLModel, table=True):
-    """The warehouse's finding for some units of a returned line; ``finding_key`` makes it count once."""
+    """The warehouse's finding for some units of a returned line; ``finding_key`` makes it count once.
+
+    An unexpected item has no line; ``sku`` is what came, as it was typed.
+    """
 
     __tablename__ = "finding"
     __table_args__ = (
@@ -253,12 +284,16 @@ class FindingRow(SQLModel, table=True):
     line_id: str = _text()
     condition: str = _text()
     quantity: int = 0
+    sku: str = _text()
     found_at: datetime = _moment(nullable=False)
     actor: str = _text()
 
 
 class CreditNoteRow(SQLModel, table=True):
-    """Our numbered document. ``n`` counts the credits of its return from 1; amounts are positive minor units."""
+    """Our numbered document. ``n`` counts the credits of its return from 1; amounts are positive minor units.
+
+    ``kind`` is credit or void: a void is the opposite of the note that ``voids`` numbers, with who did it and why.
+    """
 
     __tablename__ = "credit_note"
     __table_args__ = (UniqueConstraint("site", "platform_id"), Index("ix_credit_note_return", "site", "return_id"))
@@ -275,10 +310,17 @@ class CreditNoteRow(SQLModel, table=True):
     tax: int = _minor()
     issued_at: datetime = _moment(nullable=False)
     state: str = _text("pending")
+    kind: str = _text("credit")
+    voids: str = _text()
+    reason: str = _text()
+    actor: str = _text()
 
 
 class CreditNoteLineRow(SQLModel, table=True):
-    """A line of a credit note."""
+    """A line of a credit note: goods, shipping or a fee.
+
+    ``sold_…`` is the order line as it was when it was credited; None for what was credited before it was kept.
+    """
 
     __tablename__ = "credit_note_line"
     site: str = _key()
@@ -289,6 +331,11 @@ class CreditNoteLineRow(SQLModel, table=True):
     quantity: int = 0
     net: int = _minor()
     tax: int = _minor()
+    kind: str = _text("goods")
+    reason_code: str = _text()
+    sold_quantity: int | None = Field(None, nullable=True)
+    sold_net: int | None = _minor(None, nullable=True)
+    sold_tax: int | None = _minor(None, nullable=True)
 
 
 class MovementRow(SQLModel, table=True):
@@ -296,7 +343,7 @@ class MovementRow(SQLModel, table=True):
 
     __tablename__ = "movement"
     __table_args__ = (
-        UniqueConstraint("site", "return_id", "line_id", "step", "n"),
+        UniqueConstraint("site", "return_id", "line_id", "step", "sku", "n", name="uq_movement"),
         Index("ix_movement_sku", "site", "sku"),
     )
     id: int | None = _id()
@@ -315,7 +362,8 @@ class MovementRow(SQLModel, table=True):
 class OutboxRow(SQLModel, table=True):
     """An effect that was decided and is to be delivered once. ``effect_key`` is its natural key.
 
-    ``order_id`` is blank for stock. ``write_id`` ties restocks to the stock write that carries them.
+    ``order_id`` is blank for stock. ``write_id`` ties restocks to the stock write that carries them. ``claimed_by`` is
+    the worker that delivers it until ``claimed_until``.
     """
 
     __tablename__ = "outbox"
@@ -352,6 +400,8 @@ class OutboxRow(SQLModel, table=True):
     next_attempt_at: datetime | None = _moment()
     last_error: str | None = _text(None, nullable=True)
     write_id: int | None = Field(None, nullable=True)
+    claimed_by: str = _text()
+    claimed_until: datetime | None = _moment()
     created_at: datetime = _moment(nullable=False)
     sent_at: datetime | None = _moment()
 
@@ -370,7 +420,11 @@ class StockWriteRow(SQLModel, table=True):
 
 
 class ExceptionRow(SQLModel, table=True):
-    """Something a person must see; opening the same one twice is one exception with a count."""
+    """Something a person must see; opening the same one twice is one exception with a count.
+
+    ``about`` is what a ruling on it rests on: while it stays the same, the ruling holds. ``suggestions`` are ways out,
+    best first, each with its evidence.
+    """
 
     __tablename__ = "exception"
     __table_args__ = (
@@ -403,6 +457,11 @@ class ExceptionRow(SQLModel, table=True):
     due_at: datetime = _moment(nullable=False)
     resolved_at: datetime | None = _moment()
     resolution: str | None = _text(None, nullable=True)
+    about: str = _text()
+    suggestions: list[dict[str, Any]] = Field(
+        default_factory=list, sa_column=Column(JSON, nullable=False, server_default="[]")
+    )
+    assignee: str = _text()
 
 
 class RulingRow(SQLModel, table=True):
@@ -424,7 +483,7 @@ class RulingRow(SQLModel, table=True):
 
 
 class EventRow(SQLModel, table=True):
-    """An entry in the audit trail."""
+    """An entry in the audit trail, append-only; ``hash`` covers it and ``previous_hash``, the entry before it."""
 
     __tablename__ = "event"
     __table_args__ = (Index("ix_event_return", "site", "return_id"),)
@@ -435,16 +494,26 @@ class EventRow(SQLModel, table=True):
     kind: str = _text()
     return_id: str = _text()
     detail: str = _text()
+    actor: str = _text()
+    exception_id: int | None = Field(None, nullable=True)
+    before: str = _text()
+    after: str = _text()
+    previous_hash: str = _text()
+    hash: str = _text()
 
 
 class LeaseRow(SQLModel, table=True):
-    """Who is doing a job of a site right now; free when ``expires_at`` is past."""
+    """Who is doing a job of a site right now; free when ``expires_at`` is past.
+
+    ``token`` grows with every new holder: what an earlier one completes late is refused.
+    """
 
     __tablename__ = "lease"
     site: str = _key()
     name: str = _key()
     holder: str = _text()
     expires_at: datetime = _moment(nullable=False)
+    token: int = _minor()
 
 
 class BackfillWindowRow(SQLModel, table=True):
@@ -456,3 +525,37 @@ class BackfillWindowRow(SQLModel, table=True):
     since: datetime = Field(sa_type=UtcDateTime, primary_key=True)
     until: datetime = Field(sa_type=UtcDateTime, primary_key=True)
     finished_at: datetime = _moment(nullable=False)
+
+
+class JobControlRow(SQLModel, table=True):
+    """What a person said about a job of a site: paused, by whom, and why. A blank ``job`` stands for all of them."""
+
+    __tablename__ = "job_control"
+    site: str = _key()
+    job: str = _key()
+    paused_at: datetime = _moment(nullable=False)
+    actor: str = _text()
+    reason: str = _text()
+
+
+class MappingRow(SQLModel, table=True):
+    """What a person said a word of the other side means: a status, a type, a payment method."""
+
+    __tablename__ = "mapping"
+    site: str = _key()
+    field: str = _key()
+    word: str = _key()
+    meaning: str = _text()
+    actor: str = _text()
+    taught_at: datetime = _moment(nullable=False)
+
+
+class AlertRow(SQLModel, table=True):
+    """Trouble that people were told of, so that they are told once, and once more when it is over."""
+
+    __tablename__ = "alert"
+    site: str = _key()
+    name: str = _key()
+    detail: str = _text()
+    raised_at: datetime = _moment(nullable=False)
+    notified_at: datetime | None = _moment()

@@ -1,0 +1,106 @@
+"""Facts for every rule, a chained audit trail, and what several workers share"""
+
+import sqlalchemy as sa
+from alembic import op
+
+from swapsync.store.tables import UtcDateTime
+
+revision = "0002"
+down_revision = "0001"
+
+_UNIQUE = {"uq": "%(table_name)s_%(column_0_N_name)s_key"}
+"""How PostgreSQL named the unique constraints of 0001, which gave them no names."""
+
+
+def upgrade() -> None:
+    """From the first schema; what is stored keeps its meaning."""
+    _add("site", _text("policy"), _whole("event_count"), _text("last_event_hash"), _moment("restored_at"))
+    _add(
+        "return_authorisation",
+        _flag("buyer_checked"),
+        _moment("delivered_at"),
+        _moment("seen_at"),
+        _whole("missed_sweeps"),
+        _minor("handling_fee"),
+    )
+    _add(
+        "return_line",
+        *(_text(f"{part}_reason_{what}") for part in ("main", "sub") for what in ("id", "text")),
+        _text("reason_code"),
+    )
+    _add("sales_order", _flag("cancelled"), _minor("shipping_net"), _minor("shipping_tax"))
+    _add("finding", _text("sku"))
+    _add("credit_note", _text("kind", "credit"), _text("voids"), _text("reason"), _text("actor"))
+    _add(
+        "credit_note_line",
+        _text("kind", "goods"),
+        _text("reason_code"),
+        sa.Column("sold_quantity", sa.Integer(), nullable=True),
+        sa.Column("sold_net", sa.BigInteger(), nullable=True),
+        sa.Column("sold_tax", sa.BigInteger(), nullable=True),
+    )
+    _add("exception", _text("about"), _text("assignee"))
+    _add("exception", sa.Column("suggestions", sa.JSON(), nullable=False, server_default="[]"))
+    _add(
+        "event",
+        *(_text(name) for name in ("actor", "before", "after", "previous_hash", "hash")),
+        sa.Column("exception_id", sa.Integer(), nullable=True),
+    )
+    _add("lease", _minor("token"))
+    _add("outbox", _text("claimed_by"), _moment("claimed_until"))
+    with op.batch_alter_table("movement", naming_convention=_UNIQUE) as movement:
+        movement.drop_constraint("movement_site_return_id_line_id_step_n_key", type_="unique")
+        movement.create_unique_constraint("uq_movement", ["site", "return_id", "line_id", "step", "sku", "n"])
+    op.create_table(
+        "job_control",
+        sa.Column("site", sa.Text(), nullable=False),
+        sa.Column("job", sa.Text(), nullable=False),
+        sa.Column("paused_at", UtcDateTime(timezone=True), nullable=False),
+        sa.Column("actor", sa.Text(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("site", "job"),
+    )
+    op.create_table(
+        "mapping",
+        sa.Column("site", sa.Text(), nullable=False),
+        sa.Column("field", sa.Text(), nullable=False),
+        sa.Column("word", sa.Text(), nullable=False),
+        sa.Column("meaning", sa.Text(), nullable=False),
+        sa.Column("actor", sa.Text(), nullable=False),
+        sa.Column("taught_at", UtcDateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("site", "field", "word"),
+    )
+    op.create_table(
+        "alert",
+        sa.Column("site", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("detail", sa.Text(), nullable=False),
+        sa.Column("raised_at", UtcDateTime(timezone=True), nullable=False),
+        sa.Column("notified_at", UtcDateTime(timezone=True), nullable=True),
+        sa.PrimaryKeyConstraint("site", "name"),
+    )
+
+
+def _add(table: str, *columns: sa.Column) -> None:  # type: ignore[type-arg]
+    for column in columns:
+        op.add_column(table, column)
+
+
+def _text(name: str, default: str = "") -> sa.Column[str]:
+    return sa.Column(name, sa.Text(), nullable=False, server_default=default)
+
+
+def _whole(name: str) -> sa.Column[int]:
+    return sa.Column(name, sa.Integer(), nullable=False, server_default="0")
+
+
+def _minor(name: str) -> sa.Column[int]:
+    return sa.Column(name, sa.BigInteger(), nullable=False, server_default="0")
+
+
+def _flag(name: str) -> sa.Column[bool]:
+    return sa.Column(name, sa.Boolean(), nullable=False, server_default=sa.false())
+
+
+def _moment(name: str) -> sa.Column[object]:
+    return sa.Column(name, UtcDateTime(timezone=True), nullable=True)
