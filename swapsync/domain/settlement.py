@@ -5,7 +5,6 @@ and share its value. The same facts always give the same decision, and what was 
 deciding again asks for nothing new (worker.md section 4).
 """
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -134,12 +133,16 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something a person must see. ``subject`` tells two causes of one code apart; ``sku`` is blank for a return."""
+    """Something a person must see. ``subject`` tells two causes of one code apart; ``sku`` is blank for a return.
+
+    ``about``: what a person's ruling on it rests on; while it stays the same, the ruling holds.
+    """
 
     code: Code
     subject: str
     detail: str
     sku: str = ""
+    about: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,9 +290,6 @@ def _claim(
     return granted
 
 
-_CREDITED_ALREADY = re.compile(r"; \d+ credited already$")
-
-
 class _Book:
     """The working paper of one return: problems found so far, and what they hold.
 
@@ -396,14 +396,14 @@ class _Book:
         sku = line.sku or line.line_id
         paid = sum(credited.quantity for credited in self.facts.credited if credited.line_id == line.line_id)
         already = f"; {paid} credited already" if paid else ""
+
+        def note(code: Code, what: str) -> Ruling | None:
+            return self._open(code, line.line_id, what + already, sku, about=what)
+
         if short := units[Condition.MISSING]:
-            self._open(
-                Code.INSPECTION_SHORT, line.line_id, f"{short} of {line.quantity} {sku} did not come{already}", sku
-            )
+            note(Code.INSPECTION_SHORT, f"{short} of {line.quantity} {sku} did not come")
         if wrong := units[Condition.WRONG_ITEM]:
-            self._open(
-                Code.UNEXPECTED_ITEM, line.line_id, f"{wrong} of {line.quantity} {sku} are another item{already}", sku
-            )
+            note(Code.UNEXPECTED_ITEM, f"{wrong} of {line.quantity} {sku} are another item")
         doubtful = units[Condition.DAMAGED] + units[Condition.NO_VALUE]
         asks = []
         if doubtful and line.remedy is not Remedy.STOCK_ONLY:
@@ -412,7 +412,7 @@ class _Book:
             asks.append(f"{sku} comes back as {line.return_type}")
         if self.ret.called_off and units.total() > units[Condition.MISSING]:
             asks.append(f"{sku} came although the return is {self.ret.status}")
-        if asks and not self._open(Code.INSPECTION_REVIEW, line.line_id, "; ".join(asks) + already, line.sku):
+        if asks and not note(Code.INSPECTION_REVIEW, "; ".join(asks)):
             self.asked_lines.add(line.line_id)
 
     def check_amount(self, matches: Mapping[str, LineMatch]) -> None:
@@ -566,17 +566,15 @@ class _Book:
 
     # -- bookkeeping -------------------------------------------------------------------------------------------------
 
-    def _open(self, code: Code, subject: str, detail: str, sku: str = "") -> Ruling | None:
-        """Notes a problem, unless a person has ruled on exactly this; then their ruling comes back instead.
-
-        What was credited meanwhile, perhaps on their word, makes it no other problem.
-        """
+    def _open(self, code: Code, subject: str, detail: str, sku: str = "", about: str = "") -> Ruling | None:
+        """Notes a problem, unless a person has ruled on exactly this; then their ruling comes back instead."""
+        problem = Problem(code, subject, detail, sku, about or detail)
         ruling = self.facts.rulings.get((code, subject))
-        if ruling is not None and _CREDITED_ALREADY.sub("", ruling.about) == _CREDITED_ALREADY.sub("", detail):
+        if ruling is not None and ruling.about == problem.about:
             return ruling
-        self.problems.append(Problem(code, subject, detail, sku))
+        self.problems.append(problem)
         return None
 
     def _hold(self, line: ReturnLine, code: Code, detail: str) -> None:
         self.held_lines.add(line.line_id)
-        self.problems.append(Problem(code, line.line_id, detail, line.sku))
+        self.problems.append(Problem(code, line.line_id, detail, line.sku, detail))

@@ -365,6 +365,7 @@ class Decisions:
                     ret.rma_number,
                     order.visible if order else ret.order_name,
                     problem.sku,
+                    problem.about,
                 )
             )
 

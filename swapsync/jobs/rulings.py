@@ -81,7 +81,7 @@ def _take(
             subject=subject,
             action=action,
             value=value,
-            about=row.detail,
+            about=row.about or row.detail,
             actor=actor,
             note=note,
             ruled_at=now,

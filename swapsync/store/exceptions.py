@@ -17,7 +17,10 @@ exceptions = table(ExceptionRow)
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """A cause seen now. Code, return and subject tell causes apart; the rest is for the reader."""
+    """A cause seen now. Code, return and subject tell causes apart; the rest is for the reader.
+
+    ``about`` is what a ruling on it rests on; blank where the detail is.
+    """
 
     code: Code
     detail: str
@@ -26,6 +29,7 @@ class Sighting:
     rma_number: str = ""
     order_name: str = ""
     sku: str = ""
+    about: str = ""
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -76,7 +80,12 @@ def settle(
     if opened:
         connection.execute(insert(exceptions), [_row(site, sighting, now) for sighting in opened])
     changed = [
-        {"of_id": row.id, "new_detail": sightings[key].detail, "new_count": row._mapping["count"] + 1}
+        {
+            "of_id": row.id,
+            "new_detail": sightings[key].detail,
+            "new_about": sightings[key].about or sightings[key].detail,
+            "new_count": row._mapping["count"] + 1,
+        }
         for key, row in open_now.items()
         if key in sightings and sightings[key].detail != row.detail
     ]
@@ -84,7 +93,7 @@ def settle(
         connection.execute(
             update(exceptions)
             .where(exceptions.c.id == bindparam("of_id"))
-            .values(detail=bindparam("new_detail"), count=bindparam("new_count")),
+            .values(detail=bindparam("new_detail"), about=bindparam("new_about"), count=bindparam("new_count")),
             changed,
         )
     gone = [row for key, row in open_now.items() if key not in sightings]
@@ -141,6 +150,7 @@ def _row(site: str, sighting: Sighting, now: datetime) -> dict[str, Any]:
         "severity": entry.severity,
         "status": "open",
         "detail": sighting.detail,
+        "about": sighting.about or sighting.detail,
         "count": 1,
         "opened_at": now,
         "due_at": now + entry.due_after,
