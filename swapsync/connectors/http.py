@@ -33,6 +33,9 @@ from swapsync.connectors.errors import (
 )
 from swapsync.connectors.rate import RateBudget
 
+Transport = requests.adapters.BaseAdapter
+"""What carries a prepared request to the other side and brings back the answer."""
+
 MAX_WAIT_SECONDS = 60
 _MAX_BODY_BYTES = 64 * 2**20
 _MAX_TEXT = 300
@@ -112,11 +115,13 @@ class Connection:
         credentials_hint: str,
         secrets: tuple[str, ...] = (),
         bearer: Bearer | None = None,
+        transport: Transport | None = None,
     ) -> None:
         """``timeout`` and ``backoff`` (the first wait) are in seconds; ``requests_per_minute`` 0 is no limit.
 
         ``credentials_hint`` names the settings to check when the credentials are rejected. No text of an exception
-        ever holds one of the ``secrets``, or a token of ``bearer``.
+        ever holds one of the ``secrets``, or a token of ``bearer``. ``transport``: how requests travel; by default over
+        HTTP, through this connection's own pool.
         """
         self.name = name
         self._base_url = base_url.rstrip("/")
@@ -132,8 +137,8 @@ class Connection:
             "Accept": "application/json",
             **headers,
         }
-        self._adapter = requests.adapters.HTTPAdapter()
-        self._transport = _proxies_and_certificates(self._base_url)
+        self._transport = transport or requests.adapters.HTTPAdapter()
+        self._environment = _proxies_and_certificates(self._base_url)
         self._backoff = wait_exponential_jitter(multiplier=backoff, max=MAX_WAIT_SECONDS, jitter=backoff)
         self._retrying = Retrying(
             sleep=clock.sleep,
@@ -192,7 +197,7 @@ class Connection:
             request.prepare_url(self._base_url + call.path, call.params)
             request.prepare_headers({**self._headers, **headers})
             request.prepare_body(call.data, None)
-            with self._adapter.send(request, timeout=self._timeout, **self._transport) as response:
+            with self._transport.send(request, timeout=self._timeout, **self._environment) as response:
                 status = response.status_code
                 body = _bounded_body(response)
         except (OSError, urllib3.exceptions.HTTPError) as error:  # all of requests' own errors are OSErrors

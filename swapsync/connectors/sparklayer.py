@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from swapsync.clock import Clock
 from swapsync.connectors.errors import BadAnswer, CredentialsRejected, Malformed, NotFound, Refused
-from swapsync.connectors.http import Connection
+from swapsync.connectors.http import Connection, Transport
 from swapsync.connectors.reading import Row, field, shown, text, whole
 from swapsync.domain import money
 from swapsync.settings import SiteSettings
@@ -97,6 +97,7 @@ class SparkLayerClient:
         max_attempts: int,
         backoff: float,
         requests_per_minute: int,
+        transport: Transport | None = None,
     ) -> None:
         self._client_id = client_id
         self._client_secret = client_secret
@@ -114,10 +115,11 @@ class SparkLayerClient:
             credentials_hint=_CREDENTIALS_HINT,
             secrets=(client_secret,),
             bearer=self._tokens,
+            transport=transport,
         )
 
     @classmethod
-    def for_site(cls, site: SiteSettings, clock: Clock) -> Self:
+    def for_site(cls, site: SiteSettings, clock: Clock, transport: Transport | None = None) -> Self:
         """The client that the site's settings describe."""
         return cls(
             base_url=site.sparklayer_base_url,
@@ -130,6 +132,7 @@ class SparkLayerClient:
             max_attempts=site.http.max_attempts,
             backoff=site.http.backoff_seconds,
             requests_per_minute=site.sparklayer_requests_per_minute,
+            transport=transport,
         )
 
     def check(self) -> None:

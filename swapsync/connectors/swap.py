@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from swapsync.clock import Clock
 from swapsync.connectors.errors import BadAnswer
-from swapsync.connectors.http import Connection
+from swapsync.connectors.http import Connection, Transport
 from swapsync.domain.returns import Condition
 from swapsync.settings import SiteSettings
 
@@ -46,6 +46,7 @@ class SwapClient:
         max_attempts: int,
         backoff: float,
         requests_per_minute: int,
+        transport: Transport | None = None,
     ) -> None:
         self._store_id = store_id
         self._connection = Connection(
@@ -59,10 +60,11 @@ class SwapClient:
             headers={"X-API-Key": api_key},
             credentials_hint="check the site's swap_api_key (SWAPSYNC_SWAP_API_KEY)",
             secrets=(api_key,),
+            transport=transport,
         )
 
     @classmethod
-    def for_site(cls, site: SiteSettings, clock: Clock) -> Self:
+    def for_site(cls, site: SiteSettings, clock: Clock, transport: Transport | None = None) -> Self:
         """The client that the site's settings describe."""
         return cls(
             base_url=site.swap_base_url,
@@ -73,6 +75,7 @@ class SwapClient:
             max_attempts=site.http.max_attempts,
             backoff=site.http.backoff_seconds,
             requests_per_minute=site.swap_requests_per_minute,
+            transport=transport,
         )
 
     def returns_page(

@@ -11,6 +11,7 @@ from loguru import logger
 
 from swapsync.clock import Clock
 from swapsync.connectors.errors import RemoteError
+from swapsync.connectors.http import Transport
 from swapsync.connectors.sparklayer import SparkLayerClient
 from swapsync.connectors.swap import SwapClient
 from swapsync.jobs.poll_orders import poll_orders
@@ -57,15 +58,18 @@ class RunRecord:
     remarks: list[str] = field(default_factory=list)
 
 
-def open_workplace(site: SiteSettings, store: Store, clock: Clock) -> Workplace:
-    """A site's desk, with its connections; the first one ever fixes the site's cut-over moment."""
+def open_workplace(site: SiteSettings, store: Store, clock: Clock, transport: Transport | None = None) -> Workplace:
+    """A site's desk, with its connections; the first one ever fixes the site's cut-over moment.
+
+    ``transport``: how requests travel, by default over HTTP.
+    """
     with store.transaction() as connection:
         effects_from = runs.first_run(connection, site.slug, site.effects_from, clock.now())
     return Workplace(
         site,
         store,
-        SwapClient.for_site(site, clock),
-        SparkLayerClient.for_site(site, clock),
+        SwapClient.for_site(site, clock, transport),
+        SparkLayerClient.for_site(site, clock, transport),
         clock,
         effects_from,
     )
