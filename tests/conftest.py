@@ -1,17 +1,21 @@
 """Shared ground: a real sandbox over HTTP, a real SQLite and a real PostgreSQL, and one site's desk."""
 
 import itertools
+import json
 import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from loguru import logger
 from sqlalchemy import create_engine, text
 
+from swapsync.cli import main
 from swapsync.clock import Clock
 from swapsync.jobs.cycle import JOBS, RunRecord, open_workplace, run_cycle
 from swapsync.jobs.workplace import Workplace
@@ -154,3 +158,39 @@ def desk(server: Sandbox, world: World, store: Store, clock: FixedClock, tmp_pat
 def run(place: Workplace, *jobs: str) -> dict[str, RunRecord]:
     """Runs a whole cycle, or only these jobs; returns the records by job."""
     return {record.job: record for record in run_cycle(place, jobs or tuple(JOBS))}
+
+
+@dataclass(frozen=True)
+class Answer:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        assert self.code == 0, self.err
+        return json.loads(self.out)
+
+
+Ask = Callable[..., Answer]
+
+
+@pytest.fixture
+def ask_store(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Iterator[Ask]:
+    """Runs a command on a store, without credentials for either system: ``ask_store(url, "returns", "list")``."""
+    for name in [name for name in os.environ if name.startswith("SWAPSYNC_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("COLUMNS", "400")
+    monkeypatch.chdir(tmp_path)
+
+    def command(url: str, *arguments: str) -> Answer:
+        monkeypatch.setenv("SWAPSYNC_DATABASE_URL", url)
+        monkeypatch.setattr("sys.argv", ["swapsync", *arguments])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        captured = capsys.readouterr()
+        return Answer(int(ended.value.code or 0), captured.out, captured.err)
+
+    yield command
+    logger.remove()

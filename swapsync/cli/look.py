@@ -431,24 +431,25 @@ def retry_deliveries(
     from swapsync.store import views
     from swapsync.store.events import Event, record_events
     from swapsync.store.outbox import retry
+    from swapsync.store.runs import lock_site
 
     if bool(ids) == failed:
         raise UserError("name the deliveries to retry by their ids (see swapsync outbox list), or use --failed")
     wanted = None if failed else sorted(set(ids or ()))
-    now = Clock().now()
+    now, actor = Clock().now(), getpass.getuser()
     with _store_for(site) as (_, store), store.transaction() as connection:
         effects = views.list_outbox(connection, site=site, states=["failed"], ids=wanted).rows
         if unknown := set(wanted or ()) - {effect["id"] for effect in effects}:
             raise UserError(f"the outbox has no {', '.join(map(str, sorted(unknown)))}; nothing was changed")
         retried: list[int] = []
         for slug in sorted({effect["site"] for effect in effects}):
+            lock_site(connection, slug)
             retried += retry(connection, slug, [effect["id"] for effect in effects if effect["site"] == slug], now)
         for effect in effects:
             if effect["id"] in retried:
-                detail = f"{effect['kind']} for {effect['target']}, asked for by {getpass.getuser()}"
-                record_events(
-                    connection, effect["site"], [Event("staff", "delivery_retried", detail, effect["return_id"])], now
-                )
+                detail = f"{effect['kind']} for {effect['target']}, asked for by {actor}"
+                retry_asked = Event("staff", "delivery_retried", detail, effect["return_id"], actor=actor)
+                record_events(connection, effect["site"], [retry_asked], now)
         again = views.list_outbox(connection, ids=retried).rows
     sent = [effect for effect in effects if effect["id"] not in retried]
     if json:

@@ -235,7 +235,7 @@ def _settle(
 ) -> int:
     """Opens and closes exceptions for the orders that were read; returns how many."""
     order_ids = {target.order_id for target in standing}
-    with place.store.transaction() as connection:
+    with place.writing() as connection:
         after = _notes(connection, place.slug, sorted(order_ids))
         # what was delivered while we read has no sure answer: it is left to the next comparison
         steady = {

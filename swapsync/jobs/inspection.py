@@ -109,7 +109,7 @@ def record_findings(store: Store, site: str, entries: Iterable[Entry], *, actor:
             return_id = rows[0]["return_id"]
             mark_dirty(connection, site, returns.c.return_id == return_id)
             what = f"{entry.quantity} x {entry.sku} {rows[0]['condition']} ({actor})"
-            record_events(connection, site, [Event("staff", "inspected", what, return_id)], now)
+            record_events(connection, site, [Event("staff", "inspected", what, return_id, actor=actor)], now)
             intake.taken.append(entry)
     return intake
 

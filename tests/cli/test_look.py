@@ -1,20 +1,16 @@
 """Commands that look at the store: what they answer to people and to scripts, over a store that a real cycle filled."""
 
-import json
 import os
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
-from loguru import logger
 from sqlalchemy import create_engine, event, text, update
 
-from swapsync.cli import main
 from swapsync.jobs.cycle import open_workplace
 from swapsync.jobs.inspection import Entry, record_findings
 from swapsync.sandbox.demo_data import seed_demo
@@ -29,47 +25,11 @@ from swapsync.store.outbox import outbox
 from swapsync.store.staging import return_lines, returns
 from swapsync.store.views import list_credit_notes, list_exceptions, list_outbox, list_returns, show_return, status
 from tests import scenario as s
-from tests.conftest import Desk, FixedClock, run
+from tests.conftest import Ask, Desk, FixedClock, run
 
 MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 MONEY = re.compile(r"\d+\.\d\d")
 MARKUP = "[red]x[/red]"
-
-
-@dataclass(frozen=True)
-class Answer:
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        assert self.code == 0, self.err
-        return json.loads(self.out)
-
-
-Ask = Callable[..., Answer]
-
-
-@pytest.fixture
-def ask_store(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Iterator[Ask]:
-    """Runs a command on a store, without credentials for either system: ``ask_store(url, "returns", "list")``."""
-    for name in [name for name in os.environ if name.startswith("SWAPSYNC_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("COLUMNS", "400")
-    monkeypatch.chdir(tmp_path)
-
-    def command(url: str, *arguments: str) -> Answer:
-        monkeypatch.setenv("SWAPSYNC_DATABASE_URL", url)
-        monkeypatch.setattr("sys.argv", ["swapsync", *arguments])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main()
-        captured = capsys.readouterr()
-        return Answer(int(ended.value.code or 0), captured.out, captured.err)
-
-    yield command
-    logger.remove()
 
 
 @pytest.fixture(scope="module", params=("sqlite", "postgresql"))

@@ -79,6 +79,27 @@ def upgrade() -> None:
         sa.Column("notified_at", UtcDateTime(timezone=True), nullable=True),
         sa.PrimaryKeyConstraint("site", "name"),
     )
+    _make_append_only("event")
+
+
+def _make_append_only(table: str) -> None:
+    """Has the database itself refuse to change or delete what stands in a table."""
+    message = f"{table} is append-only"
+    if op.get_bind().dialect.name == "sqlite":
+        for verb in ("UPDATE", "DELETE"):
+            op.execute(
+                f"CREATE TRIGGER {table}_no_{verb.lower()} BEFORE {verb} ON {table} "
+                f"BEGIN SELECT RAISE(ABORT, '{message}'); END"
+            )
+        return
+    op.execute(
+        f"CREATE FUNCTION {table}_append_only() RETURNS trigger LANGUAGE plpgsql "
+        f"AS $$ BEGIN RAISE EXCEPTION '{message}'; END $$"
+    )
+    op.execute(
+        f"CREATE TRIGGER {table}_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON {table} "
+        f"FOR EACH STATEMENT EXECUTE FUNCTION {table}_append_only()"
+    )
 
 
 def _add(table: str, *columns: sa.Column) -> None:  # type: ignore[type-arg]

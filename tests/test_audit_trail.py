@@ -1,0 +1,249 @@
+"""The audit trail: a chain that grows with all that happens, and that shows whoever touched it."""
+
+import json
+import re
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import delete, insert, select, text, update
+from sqlalchemy.exc import DBAPIError
+
+from swapsync.jobs.workplace import Workplace
+from swapsync.sandbox.world import World
+from swapsync.store.db import Store
+from swapsync.store.events import Event, Head, Verdict, events, record_events, verify
+from swapsync.store.runs import first_run, sites
+from tests.conftest import Ask, Desk, FixedClock, run
+from tests.scenario import approved, sold
+
+
+def judged(store: Store, site: str = "default", noted: Head | None = None) -> Verdict:
+    with store.reading() as connection:
+        return verify(connection, site, noted)
+
+
+def written(store: Store, clock: FixedClock, *details: str, site: str = "default") -> list[int]:
+    """Writes an entry for each detail, each in a transaction of its own; returns the ids of the site's entries."""
+    with store.transaction() as connection:
+        first_run(connection, site, None, clock.now())
+    for detail in details:
+        with store.transaction() as connection:
+            record_events(connection, site, [Event("staff", "noted", detail, actor="fiona")], clock.now())
+        clock.forward(minutes=1)
+    return ids(store, site)
+
+
+def ids(store: Store, site: str = "default") -> list[int]:
+    with store.reading() as connection:
+        return list(
+            connection.execute(select(events.c.id).where(events.c.site == site).order_by(events.c.id)).scalars()
+        )
+
+
+def unlocked(store: Store) -> None:
+    """What somebody does who may do anything in the database: takes away what keeps the trail append-only."""
+    with store.transaction() as connection:
+        if store.is_sqlite:
+            for verb in ("update", "delete"):
+                connection.execute(text(f"DROP TRIGGER event_no_{verb}"))
+        else:
+            connection.execute(text("DROP TRIGGER event_append_only ON event"))
+
+
+def copy(store: Store, id_: int) -> dict[str, Any]:
+    with store.reading() as connection:
+        return dict(connection.execute(select(events).where(events.c.id == id_)).one()._mapping)
+
+
+def test_a_cycle_leaves_a_trail_that_is_intact(desk: Desk, world: World, store: Store) -> None:
+    sold(world)
+    approved(world)
+    run(desk())
+    verdict = judged(store)
+    assert (verdict.fault, verdict.earlier, verdict.head.count) == ("", 0, len(ids(store)))
+    assert verdict.head.count > 5
+
+
+def test_each_site_has_a_chain_of_its_own(store: Store, clock: FixedClock) -> None:
+    written(store, clock, "a", "b")
+    written(store, clock, "c", site="other")
+    written(store, clock, "d")
+    assert (judged(store).head.count, judged(store, "other").head.count) == (3, 1)
+    assert judged(store).fault == judged(store, "other").fault == ""
+
+
+def test_no_statement_changes_or_deletes_an_entry(store: Store, clock: FixedClock) -> None:
+    written(store, clock, "a")
+    for statement in (update(events).values(detail="b"), delete(events)):
+        with pytest.raises(DBAPIError, match="append-only"), store.transaction() as connection:
+            connection.execute(statement)
+    assert judged(store).fault == ""
+
+
+def changed(store: Store, trail: list[int]) -> None:
+    with store.transaction() as connection:
+        connection.execute(update(events).where(events.c.id == trail[1]).values(actor="nobody"))
+
+
+def backdated(store: Store, trail: list[int]) -> None:
+    moment = copy(store, trail[0])["at"]
+    with store.transaction() as connection:
+        connection.execute(update(events).where(events.c.id == trail[1]).values(at=moment))
+
+
+def removed(store: Store, trail: list[int]) -> None:
+    with store.transaction() as connection:
+        connection.execute(delete(events).where(events.c.id == trail[1]))
+
+
+def first_removed(store: Store, trail: list[int]) -> None:
+    with store.transaction() as connection:
+        connection.execute(delete(events).where(events.c.id == trail[0]))
+
+
+def last_removed(store: Store, trail: list[int]) -> None:
+    with store.transaction() as connection:
+        connection.execute(delete(events).where(events.c.id == trail[-1]))
+
+
+def swapped(store: Store, trail: list[int]) -> None:
+    one, other = copy(store, trail[1]), copy(store, trail[2])
+    with store.transaction() as connection:
+        for row, id_ in ((one, trail[2]), (other, trail[1])):
+            connection.execute(update(events).where(events.c.id == id_).values(row | {"id": id_}))
+
+
+def inserted(store: Store, trail: list[int]) -> None:
+    row = copy(store, trail[-1]) | {"id": trail[-1] + 1, "detail": "never happened"}
+    with store.transaction() as connection:
+        connection.execute(insert(events).values(row))
+
+
+def inserted_without_a_hash(store: Store, trail: list[int]) -> None:
+    row = copy(store, trail[-1]) | {"id": trail[-1] + 1, "hash": "", "previous_hash": ""}
+    with store.transaction() as connection:
+        connection.execute(insert(events).values(row))
+
+
+def inserted_with_a_good_hash(store: Store, trail: list[int]) -> None:
+    """As swapsync itself would have written it; but the head on the site says that it wasn't."""
+    with store.transaction() as connection:
+        head = connection.execute(select(sites.c.event_count, sites.c.last_event_hash)).one()
+        record_events(connection, "default", [Event("staff", "noted", "forged")], copy(store, trail[-1])["at"])
+        connection.execute(update(sites).values(event_count=head.event_count, last_event_hash=head.last_event_hash))
+
+
+TAMPERING = {
+    "an entry changed": (changed, "entry {1} .* was changed"),
+    "a moment changed": (backdated, "entry {1} .* was changed"),
+    "an entry removed": (removed, "the entry before entry {2} .* was removed"),
+    "the first entry removed": (first_removed, "what was written before entry {1} .* removed"),
+    "the last entry removed": (last_removed, "4 entries were written and 3 are left"),
+    "two entries swapped": (swapped, "entry {1} .* was moved: it was written after entry {2}"),
+    "an entry inserted": (inserted, "entry {4} .* was (inserted|changed)"),
+    "an entry inserted without a hash": (inserted_without_a_hash, "entry {4} .* was inserted"),
+    "an entry inserted with a good hash": (inserted_with_a_good_hash, "entry {4} .* was inserted"),
+}
+
+
+@pytest.mark.parametrize(("tamper", "fault"), TAMPERING.values(), ids=TAMPERING.keys())
+def test_the_first_entry_that_is_not_as_it_was_written_is_named(
+    store: Store, clock: FixedClock, tamper: Callable[[Store, list[int]], None], fault: str
+) -> None:
+    trail = written(store, clock, "a", "b", "c", "d")
+    unlocked(store)
+    tamper(store, trail)
+    assert re.search(fault.format(*trail, trail[-1] + 1), judged(store).fault), judged(store).fault
+
+
+def test_a_trail_that_was_written_anew_is_found_by_a_head_noted_before(store: Store, clock: FixedClock) -> None:
+    trail = written(store, clock, "a", "b")
+    noted = judged(store).head
+    written(store, clock, "c")
+    assert judged(store, noted=noted).fault == ""
+
+    unlocked(store)
+    with store.transaction() as connection:
+        connection.execute(delete(events))
+        connection.execute(update(sites).values(event_count=0, last_event_hash=""))
+    anew = written(store, clock, "a", "x", "c")
+
+    assert judged(store).fault == ""
+    assert f"entry {anew[1]} " in judged(store, noted=noted).fault
+    assert "had 9 when" in judged(store, noted=Head(9, noted.hash)).fault
+    assert len(trail) == 2
+
+
+def test_what_an_earlier_version_wrote_is_covered_as_a_whole_by_the_first_entry_of_the_chain(
+    store: Store, clock: FixedClock
+) -> None:
+    with store.transaction() as connection:
+        first_run(connection, "default", None, clock.now())
+        old = {"site": "default", "at": clock.now(), "source": "swap", "kind": "return_announced", "return_id": "R1"}
+        connection.execute(insert(events), [old | {"detail": "a"}, old | {"detail": "b"}])
+    written(store, clock, "c", "d")
+    assert (judged(store).fault, judged(store).earlier, judged(store).head.count) == ("", 2, 2)
+
+    unlocked(store)
+    with store.transaction() as connection:
+        connection.execute(update(events).where(events.c.detail == "b").values(detail="x"))
+    assert "what was written before entry" in judged(store).fault
+
+
+def test_an_entry_carries_who_did_it_and_what_was_so_before_and_after(store: Store, clock: FixedClock) -> None:
+    with store.transaction() as connection:
+        first_run(connection, "default", None, clock.now())
+        happened = clock.now() - timedelta(hours=1)
+        event = Event(
+            *("staff", "ruling", "credit"),
+            return_id="R1",
+            at=happened,
+            actor="fiona",
+            exception_id=7,
+            before={"settlement": "held"},
+            after={"settlement": "due"},
+        )
+        record_events(connection, "default", [event], clock.now())
+    row = copy(store, ids(store)[0])
+    assert (row["at"], row["actor"], row["exception_id"]) == (happened, "fiona", 7)
+    assert (row["before"], row["after"]) == ('{"settlement":"held"}', '{"settlement":"due"}')
+
+
+def test_two_workers_write_one_chain(desk: Desk, world: World, store: Store) -> None:
+    place = desk()
+
+    def write(worker: Workplace) -> None:
+        for n in range(20):
+            with worker.store.transaction() as connection:
+                record_events(connection, worker.slug, [Event("staff", "noted", str(n))], worker.clock.now())
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(write, [place, place]))
+
+    assert (judged(store).fault, judged(store).head.count) == ("", 40)
+
+
+def test_the_command_prints_a_head_to_note_and_fails_when_somebody_touched_the_trail(
+    ask_store: Ask, store: Store, database_url: str, clock: FixedClock
+) -> None:
+    trail = written(store, clock, "a", "b")
+    answer = ask_store(database_url, "audit-trail", "verify")
+    assert (answer.code, answer.out) == (0, f"default: intact, 2 entries, head {judged(store).head}\n")
+    assert ask_store(database_url, "audit-trail", "verify", "--head", str(judged(store).head)).code == 0
+
+    unlocked(store)
+    changed(store, trail)
+
+    answer = ask_store(database_url, "audit-trail", "verify", "--json")
+    assert answer.code == 3
+    (site,) = json.loads(answer.out)
+    assert (site["site"], site["intact"]) == ("default", False)
+    assert f"entry {trail[1]} " in site["fault"]
+
+
+def test_a_head_that_is_none_is_refused(ask_store: Ask, store: Store, database_url: str) -> None:
+    answer = ask_store(database_url, "audit-trail", "verify", "--head", "yesterday")
+    assert (answer.code, "COUNT:HASH" in answer.err) == (2, True)
