@@ -288,3 +288,32 @@ CATALOGUE: dict[Code, Entry] = {
         (Action.RETRY,),
     ),
 }
+
+RULE: dict[Code, int] = {
+    Code.ORPHANED_RETURN: 8,
+    Code.CUSTOMER_MISMATCH: 7,
+    Code.SKU_NOT_ON_ORDER: 8,
+    Code.SKU_CHANGED: 8,
+    Code.SKU_DUPLICATE: 8,
+    Code.QUANTITY_EXCEEDS_ORDER: 9,
+    Code.PO_NUMBER_MISSING: 5,
+    Code.PAYMENT_METHOD_UNKNOWN: 2,
+    Code.CURRENCY_MISMATCH: 4,
+    Code.AMOUNT_MISMATCH: 4,
+    Code.GATEWAY_REFUND_ON_ACCOUNT: 2,
+    Code.REFUND_STUCK_IN_SWAP: 1,
+    Code.CREDIT_MISALIGNED: 3,
+    Code.INSPECTION_OVERDUE: 1,
+    Code.INSPECTION_SHORT: 1,
+    Code.INSPECTION_REVIEW: 1,
+    Code.UNEXPECTED_ITEM: 1,
+    Code.RESTOCK_DRIFT: 6,
+    Code.RESTOCK_UNCERTAIN: 6,
+    Code.RETURN_CHANGED_AFTER_CREDIT: 3,
+    Code.RETURN_VANISHED: 9,
+    Code.ORDER_CHANGED: 3,
+    Code.UNKNOWN_VALUE: 9,
+    Code.MALFORMED_RECORD: 9,
+    Code.DELIVERY_FAILED: 3,
+}
+"""The rule of worker.md, section 4, that each kind of problem comes from."""

@@ -12,10 +12,11 @@ from decimal import Decimal
 from enum import StrEnum
 
 from swapsync.domain import money
-from swapsync.domain.catalogue import Action, Code
+from swapsync.domain.catalogue import RULE, Action, Code
 from swapsync.domain.matching import LineMatch, MatchedBy, match_line
 from swapsync.domain.notes import Milestone
 from swapsync.domain.orders import Order, OrderLine, SkuHistory
+from swapsync.domain.reasons import Holds, Reason, Verdict
 from swapsync.domain.returns import (
     Condition,
     Finding,
@@ -135,7 +136,8 @@ class Case:
 class Problem:
     """Something a person must see. ``subject`` tells two causes of one code apart; ``sku`` is blank for a return.
 
-    ``about``: what a person's ruling on it rests on; while it stays the same, the ruling holds.
+    ``about``: what a person's ruling on it rests on; while it stays the same, the ruling holds. ``holds``: what it
+    keeps from happening.
     """
 
     code: Code
@@ -143,6 +145,7 @@ class Problem:
     detail: str
     sku: str = ""
     about: str = ""
+    holds: Holds = Holds.NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +162,10 @@ class CreditLine:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What follows from the facts for one return. ``credit`` lists the lines of at most one new credit note."""
+    """What follows from the facts for one return. ``credit`` lists the lines of at most one new credit note.
+
+    ``reasons``: what each rule said, in the order in which they were asked.
+    """
 
     return_id: str
     matches: Mapping[str, LineMatch] = field(default_factory=dict)
@@ -172,6 +178,7 @@ class Decision:
     credit: tuple[CreditLine, ...] = ()
     movements: tuple[Movement, ...] = ()
     milestones: tuple[Milestone, ...] = ()
+    reasons: tuple[Reason, ...] = ()
 
 
 def decide(case: Case, policy: Policy) -> tuple[Decision, ...]:
@@ -244,22 +251,36 @@ def _decide_return(facts: ReturnFacts, case: Case, policy: Policy, ledger: _Orde
     if facts.settled_outside:
         matches = _match_lines(facts, case)
         _claim(ret, ret.lines, matches, ledger)
-        return Decision(ret.return_id, matches, (), where, seen, Settlement.SETTLED_OUTSIDE)
+        why = Reason(12, Verdict.HOLDS, "it ended before the cut-over: its units are counted, and it causes nothing")
+        return Decision(ret.return_id, matches, (), where, seen, Settlement.SETTLED_OUTSIDE, reasons=(why,))
     if ret.called_off and not facts.credited and not facts.findings:
         milestones = (Milestone(ret.status.value),) if case.order and facts.same_buyer is not False else ()
-        return Decision(ret.return_id, _match_lines(facts, case), (), where, seen, milestones=milestones)
+        why = Reason(1, Verdict.HOLDS, f"it is {ret.status} in Swap, and nothing of it came")
+        return Decision(
+            ret.return_id, _match_lines(facts, case), (), where, seen, milestones=milestones, reasons=(why,)
+        )
     book = _Book(facts, case.order, policy)
     book.check_return()
     order = case.order
     if order is None or (book.frozen and not facts.credited):
         held = Settlement.HELD
-        return Decision(ret.return_id, {}, tuple(book.problems), where, seen, held, po_number=book.po_number)
+        return Decision(
+            ret.return_id,
+            {},
+            tuple(book.problems),
+            where,
+            seen,
+            held,
+            po_number=book.po_number,
+            reasons=tuple(book.reasons),
+        )
     matches = _match_lines(facts, case)
     granted = _claim(ret, ret.lines, matches, ledger)
     for line in ret.lines:
         book.check_line(line, matches[line.line_id], granted[line.line_id], ledger)
     book.check_amount(matches)
     credit = book.credit(matches, granted, ledger)
+    movements = book.movements(matches, case.history)
     return Decision(
         ret.return_id,
         matches,
@@ -270,8 +291,9 @@ def _decide_return(facts: ReturnFacts, case: Case, policy: Policy, ledger: _Orde
         {line.line_id: book.accepted(line) for line in ret.lines},
         book.po_number,
         credit,
-        book.movements(matches, case.history),
+        movements,
         book.milestones(),
+        tuple(book.reasons),
     )
 
 
@@ -300,6 +322,7 @@ class _Book:
     def __init__(self, facts: ReturnFacts, order: Order | None, policy: Policy) -> None:
         self.facts, self.ret, self.order, self.policy = facts, facts.ret, order, policy
         self.problems: list[Problem] = []
+        self.reasons: list[Reason] = []
         self.frozen = False
         self.money_held = False
         self.denied = False
@@ -313,55 +336,61 @@ class _Book:
     def check_return(self) -> None:
         ret, order = self.ret, self.order
         for value in ret.unknown:
-            self.frozen = True
-            self._open(Code.UNKNOWN_VALUE, value, f"swapsync has no meaning for {value}")
+            self._open(Code.UNKNOWN_VALUE, value, f"swapsync has no meaning for {value}", holds=Holds.EVERYTHING)
         if order is None:
             self._open(
                 Code.ORPHANED_RETURN,
                 "",
                 f"SparkLayer has no order with id {ret.order_ref or '(none)'} or name {ret.order_name or '(none)'}",
+                holds=Holds.EVERYTHING,
             )
             return
         if self.facts.same_buyer is False:
             detail = f"{ret.customer_email} asked for the return; order {order.visible} was bought by somebody else"
-            if self._open(Code.CUSTOMER_MISMATCH, "", detail) is None:
-                self.frozen = True
+            self._open(Code.CUSTOMER_MISMATCH, "", detail, holds=Holds.EVERYTHING)
+        elif self.facts.same_buyer:
+            self._say(7, Verdict.RELEASES, f"{ret.customer_email} belongs to the buyer of order {order.visible}")
+        else:
+            self._say(7, Verdict.NOTES, "the buyers of return and order can't be compared, so nothing is concluded")
         if self.facts.credited and self.facts.credited_basis != ret.basis():
-            self.frozen = True
             what = f"is {ret.status} now" if ret.called_off else "has other lines, order or currency now"
-            self._open(Code.RETURN_CHANGED_AFTER_CREDIT, "", f"the return {what} than when it was credited")
+            detail = f"the return {what} than when it was credited"
+            self._open(Code.RETURN_CHANGED_AFTER_CREDIT, "", detail, holds=Holds.EVERYTHING)
         self._check_payment(order)
 
     def _check_payment(self, order: Order) -> None:
         ret = self.ret
         self.route = self.policy.routes.get(method_key(order.payment_method))
         if self.route is None:
-            self.money_held = True
-            method = order.payment_method or "(none)"
-            self._open(Code.PAYMENT_METHOD_UNKNOWN, "", f"order {order.visible} has payment method {method}")
+            detail = f"order {order.visible} has payment method {order.payment_method or '(none)'}"
+            self._open(Code.PAYMENT_METHOD_UNKNOWN, "", detail, holds=Holds.CREDIT)
+        elif self.route is Route.CREDIT_NOTE:
+            self._say(2, Verdict.RELEASES, f"{order.payment_method}: a credit note of ours and one transaction")
+        else:
+            self._say(2, Verdict.HOLDS, f"{order.payment_method}: the payment gateway refunds, through Swap")
         if ret.currency.upper() != order.currency.upper():
-            self.money_held = True
             self._open(
                 Code.CURRENCY_MISMATCH,
                 "",
                 f"the return is in {ret.currency or '(none)'}, order {order.visible} in {order.currency or '(none)'}",
+                holds=Holds.CREDIT,
             )
         if self.route is not Route.CREDIT_NOTE:
             return
         if ret.status is ReturnStatus.CLOSED and ret.refunded > 0:
             refunded = money.to_text(ret.refunded, ret.currency)
             detail = f"Swap shows {refunded} {ret.currency} given back on {order.payment_method} order {order.visible}"
-            ruling = self._open(Code.GATEWAY_REFUND_ON_ACCOUNT, "", detail)
-            if ruling is None:
-                self.money_held = True
-            elif ruling.action is Action.DENY:
-                self.denied = True
+            ruling = self._open(Code.GATEWAY_REFUND_ON_ACCOUNT, "", detail, holds=Holds.CREDIT)
+            self.denied = ruling is not None and ruling.action is Action.DENY
         if not self.po_number:
             detail = f"{order.payment_method} order {order.visible} has no PO number"
-            ruling = self._open(Code.PO_NUMBER_MISSING, "", detail)
+            holds = Holds.CREDIT if self.policy.po_required else Holds.NOTHING
+            ruling = self._open(Code.PO_NUMBER_MISSING, "", detail, holds=holds)
             self.po_number = ruling.value if ruling else ""
             if not self.po_number and self.policy.po_required:
                 self.money_held = True
+        if self.po_number:
+            self._say(5, Verdict.NOTES, f"PO number {self.po_number} goes on the credit note and the notes")
 
     # -- line by line ------------------------------------------------------------------------------------------------
 
@@ -374,6 +403,7 @@ class _Book:
             self._hold(line, Code.SKU_NOT_ON_ORDER, f"{name} matches no single line of the order{near}")
             return
         sold = match.order_line
+        self._say(8, Verdict.RELEASES, f"{sold.sku or sold.key} of the order, by {match.by}", line)
         if line.sku and sold.sku and line.sku != sold.sku and match.by is not MatchedBy.ALIAS:
             self._open(
                 Code.SKU_CHANGED,
@@ -397,8 +427,8 @@ class _Book:
         paid = sum(credited.quantity for credited in self.facts.credited if credited.line_id == line.line_id)
         already = f"; {paid} credited already" if paid else ""
 
-        def note(code: Code, what: str) -> Ruling | None:
-            return self._open(code, line.line_id, what + already, sku, about=what)
+        def note(code: Code, what: str, holds: Holds = Holds.NOTHING) -> Ruling | None:
+            return self._open(code, line.line_id, what + already, sku, about=what, holds=holds)
 
         if short := units[Condition.MISSING]:
             note(Code.INSPECTION_SHORT, f"{short} of {line.quantity} {sku} did not come")
@@ -412,8 +442,8 @@ class _Book:
             asks.append(f"{sku} comes back as {line.return_type}")
         if self.ret.called_off and units.total() > units[Condition.MISSING]:
             asks.append(f"{sku} came although the return is {self.ret.status}")
-        if asks and not note(Code.INSPECTION_REVIEW, "; ".join(asks)):
-            self.asked_lines.add(line.line_id)
+        if asks:
+            note(Code.INSPECTION_REVIEW, "; ".join(asks), Holds.LINE_CREDIT)
 
     def check_amount(self, matches: Mapping[str, LineMatch]) -> None:
         ret, order = self.ret, self.order
@@ -453,14 +483,27 @@ class _Book:
 
     def accepted(self, line: ReturnLine) -> int:
         """Units of a line that are confirmed for money: by the warehouse if it has spoken, else by Swap."""
+        return self._confirmed(line)[0]
+
+    def _confirmed(self, line: ReturnLine) -> tuple[int, str]:
+        """How many units are confirmed for money, and by what; or what is missing."""
         verdict = self._verdict(line)
         if verdict is Action.DENY and self._takes_a_verdict(line):
-            return 0
+            return 0, "a person decided that it is not credited"
         units = found(self.facts.findings, line.line_id)
         if units:
             doubtful = units[Condition.DAMAGED] + units[Condition.NO_VALUE]
-            return units[Condition.SELLABLE] + (doubtful if verdict is Action.CREDIT else 0)
-        return line.quantity if self._confirmed_by_swap else 0
+            seen = ", ".join(f"{number} {condition}" for condition, number in units.items())
+            if verdict is Action.CREDIT:
+                return units[Condition.SELLABLE] + doubtful, f"the warehouse found {seen}; a person decided to credit"
+            return units[Condition.SELLABLE], f"the warehouse found {seen}"
+        says = f"Swap says {self.ret.status}, {self.ret.delivery}, QC {self.ret.qc}"
+        if self._confirmed_by_swap:
+            return line.quantity, says
+        waits_for = "the warehouse's finding"
+        if self.policy.settle_on == "swap_closed":
+            waits_for += f", or closed, delivered{' and QC approved' if self.policy.uses_swap_qc else ''} in Swap"
+        return 0, f"{says}; it waits for {waits_for}"
 
     def _verdict(self, line: ReturnLine) -> Action | None:
         """What a person decided about a doubtful line, as long as it holds."""
@@ -480,6 +523,8 @@ class _Book:
         self, matches: Mapping[str, LineMatch], granted: Mapping[str, int], ledger: _OrderLedger
     ) -> tuple[CreditLine, ...]:
         """The lines of the next credit note: accepted units that none covers yet. Empty when worth nothing."""
+        if self.denied:
+            self._say(2, Verdict.HOLDS, "a person decided that nothing is credited")
         if self.frozen or self.money_held or self.denied or self.route is not Route.CREDIT_NOTE:
             return ()
         lines = []
@@ -487,21 +532,42 @@ class _Book:
             sold = matches[line.line_id].order_line
             if sold is None or not self._creditable(line):
                 continue
+            accepted, why = self._confirmed(line)
             covered = sum(c.quantity for c in self.facts.credited if c.line_id == line.line_id)
-            due = min(self.accepted(line), granted[line.line_id]) - covered
+            due = min(accepted, granted[line.line_id]) - covered
+            verdict = Verdict.RELEASES if accepted else Verdict.HOLDS
+            self._say(1, verdict, f"{accepted} of {line.quantity} accepted: {why}", line)
+            if covered:
+                self._say(3, Verdict.HOLDS, f"{covered} of {line.quantity} credited already", line)
             if due <= 0:
                 continue
+            before = ledger.units[sold.key]
             credit = ledger.credit(line.line_id, sold, line.sku or sold.sku, due)
             if credit is None:
                 detail = f"{sold.sku or sold.key}: the order now holds less than was credited for it already"
-                self._open(Code.ORDER_CHANGED, line.line_id, detail, line.sku)
-                self.asked_lines.add(line.line_id)
+                self._open(Code.ORDER_CHANGED, line.line_id, detail, line.sku, holds=Holds.LINE_CREDIT)
             else:
                 lines.append(credit)
-        return tuple(lines) if any(line.net or line.tax for line in lines) else ()
+                self._say(4, Verdict.RELEASES, self._computation(credit, sold, before), line)
+        if lines and not any(line.net or line.tax for line in lines):
+            self._say(4, Verdict.HOLDS, "what is accepted is worth nothing, so there is no credit note")
+            return ()
+        return tuple(lines)
+
+    def _computation(self, credit: CreditLine, sold: OrderLine, before: int) -> str:
+        """How the amount of a line came about; ``before``: units of the order line that were credited before it."""
+        currency = self.order.currency if self.order else ""
+        net, tax, of_net, of_tax = (
+            money.to_text(minor, currency) for minor in (credit.net, credit.tax, sold.net, sold.tax)
+        )
+        return (
+            f"{credit.quantity} of {sold.quantity} sold, {before} credited before: "
+            f"net {net} of {of_net}, tax {tax} of {of_tax} {currency}"
+        )
 
     def movements(self, matches: Mapping[str, LineMatch], history: SkuHistory) -> tuple[Movement, ...]:
         if self.frozen:
+            self._say(6, Verdict.HOLDS, "no stock moves while the return is held as a whole")
             return ()
         due: list[Movement] = []
         restock_announced = (
@@ -566,15 +632,42 @@ class _Book:
 
     # -- bookkeeping -------------------------------------------------------------------------------------------------
 
-    def _open(self, code: Code, subject: str, detail: str, sku: str = "", about: str = "") -> Ruling | None:
+    def _open(
+        self,
+        code: Code,
+        subject: str,
+        detail: str,
+        sku: str = "",
+        about: str = "",
+        holds: Holds = Holds.NOTHING,
+    ) -> Ruling | None:
         """Notes a problem, unless a person has ruled on exactly this; then their ruling comes back instead."""
-        problem = Problem(code, subject, detail, sku, about or detail)
         ruling = self.facts.rulings.get((code, subject))
-        if ruling is not None and ruling.about == problem.about:
-            return ruling
-        self.problems.append(problem)
-        return None
+        if ruling is None or ruling.about != (about or detail):
+            self._note(Problem(code, subject, detail, sku, about or detail, holds))
+            return None
+        said = f"{detail}; a person decided: {ruling.action}{f' {ruling.value}' if ruling.value else ''}"
+        self.reasons.append(Reason(RULE[code], Verdict.RELEASES, said, self._line_id(subject), code))
+        return ruling
 
     def _hold(self, line: ReturnLine, code: Code, detail: str) -> None:
-        self.held_lines.add(line.line_id)
-        self.problems.append(Problem(code, line.line_id, detail, line.sku, detail))
+        self._note(Problem(code, line.line_id, detail, line.sku, detail, Holds.LINE))
+
+    def _note(self, problem: Problem) -> None:
+        self.problems.append(problem)
+        verdict = Verdict.NOTES if problem.holds is Holds.NOTHING else Verdict.HOLDS
+        self.reasons.append(
+            Reason(RULE[problem.code], verdict, problem.detail, self._line_id(problem.subject), problem.code)
+        )
+        self.frozen = self.frozen or problem.holds is Holds.EVERYTHING
+        self.money_held = self.money_held or problem.holds is Holds.CREDIT
+        if problem.holds is Holds.LINE:
+            self.held_lines.add(problem.subject)
+        if problem.holds is Holds.LINE_CREDIT:
+            self.asked_lines.add(problem.subject)
+
+    def _line_id(self, subject: str) -> str:
+        return subject if any(line.line_id == subject for line in self.ret.lines) else ""
+
+    def _say(self, rule: int, verdict: Verdict, text: str, line: ReturnLine | None = None) -> None:
+        self.reasons.append(Reason(rule, verdict, text, line.line_id if line else ""))

@@ -3,7 +3,7 @@ from datetime import timedelta
 
 import pytest
 
-from swapsync.domain.catalogue import CATALOGUE, Action, Code, Owner, Severity
+from swapsync.domain.catalogue import CATALOGUE, RULE, Action, Code, Owner, Severity
 
 
 def test_every_code_has_an_entry_in_the_order_of_the_list() -> None:
@@ -115,3 +115,8 @@ def test_the_more_urgent_the_sooner_it_is_due() -> None:
 @pytest.mark.parametrize("code", [Code.SKU_CHANGED, Code.AMOUNT_MISMATCH])
 def test_what_only_informs_is_no_more_than_information(code: Code) -> None:
     assert CATALOGUE[code].severity is Severity.INFO
+
+
+@pytest.mark.parametrize("code", Code)
+def test_every_code_belongs_to_one_of_the_twelve_rules(code: Code) -> None:
+    assert 1 <= RULE[code] <= 12
