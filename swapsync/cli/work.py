@@ -26,7 +26,11 @@ def inspect(
     condition: Annotated[str | None, typer.Option(help="sellable, damaged, missing, wrong_item or no_value.")] = None,
     quantity: Annotated[str | None, typer.Option(help="How many units.")] = None,
     file: Annotated[
-        Path | None, typer.Option(help="A CSV file instead: rma,sku,condition,quantity[,reference].")
+        Path | None,
+        typer.Option(
+            help="A CSV file instead: rma,sku,condition,quantity[,reference]. Loaded twice, it counts once; a reference (a scan "
+            "number, say) tells two equal findings of different files apart."
+        ),
     ] = None,
     site: SiteOption = None,
     json: JsonOption = False,

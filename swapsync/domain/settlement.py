@@ -101,7 +101,7 @@ class Ruling:
 class ReturnFacts:
     """One return and everything known of it. ``credited_basis`` is its basis when it was first credited.
 
-    ``moved`` and ``move_counts``: units, and number of movements, by line id and step.
+    ``moved`` and ``move_counts``: units, and number of movements, by line id and SKU (a kit moves several), and step.
     """
 
     ret: Return
@@ -110,16 +110,16 @@ class ReturnFacts:
     credited_basis: str = ""
     credit_count: int = 0
     delivered_credits: tuple[DeliveredCredit, ...] = ()
-    moved: Mapping[str, Mapping[Step, int]] = field(default_factory=dict)
-    move_counts: Mapping[str, Mapping[Step, int]] = field(default_factory=dict)
+    moved: Mapping[tuple[str, str], Mapping[Step, int]] = field(default_factory=dict)
+    move_counts: Mapping[tuple[str, str], Mapping[Step, int]] = field(default_factory=dict)
     stock_skus: Mapping[str, str] = field(default_factory=dict)
     settled_outside: bool = False
     same_buyer: bool | None = None
     rulings: Mapping[tuple[Code, str], Ruling] = field(default_factory=dict)
 
-    def moves(self, line_id: str, step: Step) -> int:
-        """How many movements of a line there were for this reason."""
-        return self.move_counts.get(line_id, {}).get(step, 0)
+    def moves(self, line_id: str, sku: str, step: Step) -> int:
+        """How many movements of a SKU there were on a line for this reason."""
+        return self.move_counts.get((line_id, sku), {}).get(step, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -588,7 +588,7 @@ class _Book:
                 delivered=self.ret.delivered and not self.ret.called_off,
                 restock_announced=restock_announced,
                 units=found(self.facts.findings, line.line_id),
-                moved=self.facts.moved.get(line.line_id, {}),
+                moved=self.facts.moved.get((line.line_id, sku), {}),
             )
         return tuple(due)
 

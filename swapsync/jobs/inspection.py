@@ -2,7 +2,7 @@
 
 import csv
 import hashlib
-import io
+import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -20,6 +20,7 @@ from swapsync.store.staging import mark_dirty, return_lines, returns
 from swapsync.store.tables import FindingRow
 
 COLUMNS = ("rma", "sku", "condition", "quantity")
+DELIMITERS = ",;\t"
 
 
 class UnreadableFile(ValueError):
@@ -28,7 +29,10 @@ class UnreadableFile(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What somebody found: as typed. ``key`` makes it count once; ``row`` is its line in a file."""
+    """What somebody found: as typed. ``key`` makes it count once; ``row`` is its line in a file.
+
+    ``fault``: why the line could not be read as an entry at all.
+    """
 
     rma: str
     sku: str
@@ -36,6 +40,7 @@ class Entry:
     quantity: str
     key: str
     row: int = 0
+    fault: str = ""
 
 
 @dataclass
@@ -50,31 +55,67 @@ class Intake:
 def read_file(content: bytes) -> list[Entry]:
     """Entries of a CSV file with a header: rma, sku, condition, quantity, and optionally reference.
 
-    UTF-8, or Latin-1 where it isn't. An entry is known again by its content, its reference and how often it stood in
-    the file before, so a file that is loaded twice, or again with rows added, counts once. Raises UnreadableFile.
+    UTF-8, or Latin-1 where it isn't; cells between commas, semicolons or tabs, as the header has them. An entry is one
+    line, so that an unclosed quotation mark spoils no other. It is known again by what it says and by its reference, or
+    without one by how often it stood in the file before; so a file that is loaded twice, or again with rows added,
+    counts once, and so does a finding that stands twice under one reference. Raises UnreadableFile.
     """
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
         text = content.decode("latin-1")
-    reader = csv.DictReader(io.StringIO(text, newline=""))
-    header = [(name or "").strip().lower() for name in reader.fieldnames or ()]
+    first, *lines = re.split(r"\r\n|\r|\n", text)
+    delimiter = max(DELIMITERS, key=first.count)
+    try:
+        header = [name.lower() for name in _cells(first, delimiter)]
+    except csv.Error as error:
+        raise UnreadableFile(f"line 1: {error}") from error
+    expected = f"it is to be: {','.join(COLUMNS)}[,reference]"
     if missing := [name for name in COLUMNS if name not in header]:
-        raise UnreadableFile(f"the header lacks {', '.join(missing)}; it is to be: {','.join(COLUMNS)}[,reference]")
-    reader.fieldnames = header
+        raise UnreadableFile(f"the header lacks {', '.join(missing)}; {expected}")
+    if twice := [name for name in (*COLUMNS, "reference") if header.count(name) > 1]:
+        raise UnreadableFile(f"the header names {', '.join(twice)} twice; {expected}")
     seen: Counter[tuple[str, ...]] = Counter()
     entries = []
-    try:
-        for row in reader:
-            cells = tuple((row.get(name) or "").strip() for name in (*COLUMNS, "reference"))
-            if any(cells):
-                seen[cells] += 1
-                rma, sku, condition, quantity, _ = cells
-                key = _digest(*cells, str(seen[cells]))
-                entries.append(Entry(rma, sku, condition, quantity, key, reader.line_num))
-    except csv.Error as error:
-        raise UnreadableFile(f"line {reader.line_num}: {error}") from error
+    for number, line in enumerate(lines, start=2):
+        try:
+            cells = _cells(line, delimiter)
+        except csv.Error as error:
+            entries.append(Entry("", "", "", "", "", number, f"the line can't be read: {error}"))
+            continue
+        if not any(cells):
+            continue
+        row = dict(zip(header, cells, strict=False))
+        entry = tuple(row.get(name, "") for name in COLUMNS)
+        reference = row.get("reference", "")
+        says = (*entry[:2], _spelled(entry[2]), entry[3].lstrip("0"), reference)
+        seen[says] += not (reference and seen[says])
+        entries.append(Entry(*entry, _digest(*says, str(seen[says])), number, _misfit(cells, header)))
     return entries
+
+
+def _cells(line: str, delimiter: str) -> list[str]:
+    """The cells of one line, without the spaces around them. Raises csv.Error."""
+    return [cell.strip() for row in csv.reader([line], delimiter=delimiter, strict=True) for cell in row]
+
+
+def _misfit(cells: list[str], header: list[str]) -> str:
+    """What is wrong with the shape of a line; blank if nothing is. Blank cells at its end may be left out or added."""
+    while cells and not cells[-1]:
+        cells = cells[:-1]
+    if len(cells) > len(header):
+        return f"{len(cells)} cells under a header of {len(header)}"
+    if any("\x00" in cell for cell in cells):
+        return "it holds a zero byte"
+    return ""
+
+
+def _spelled(condition: str) -> str:
+    """A condition in our spelling; as it was typed where it is none of ours."""
+    try:
+        return _condition(condition)
+    except ValueError:
+        return condition
 
 
 def _digest(*parts: str) -> str:
@@ -90,10 +131,10 @@ def record_findings(store: Store, site: str, entries: Iterable[Entry], *, actor:
     with store.transaction() as connection:
         runs.lock_site(connection, site)
         for entry in entries:
-            known = connection.execute(
-                select(findings.c.id).where(findings.c.site == site, findings.c.finding_key.like(f"{entry.key}:%"))
-            ).first()
-            if known:
+            if entry.fault:
+                intake.refused.append((entry, entry.fault))
+                continue
+            if _is_known(connection, site, entry):
                 intake.repeated.append(entry)
                 continue
             try:
@@ -112,6 +153,14 @@ def record_findings(store: Store, site: str, entries: Iterable[Entry], *, actor:
             record_events(connection, site, [Event("staff", "inspected", what, return_id, actor=actor)], now)
             intake.taken.append(entry)
     return intake
+
+
+def _is_known(connection: Connection, site: str, entry: Entry) -> bool:
+    of_rma = select(returns.c.return_id).where(returns.c.site == site, returns.c.rma_number == entry.rma)
+    keys = connection.execute(
+        select(findings.c.finding_key).where(findings.c.site == site, findings.c.return_id.in_(of_rma))
+    ).scalars()
+    return any(key.startswith(f"{entry.key}:") for key in keys)
 
 
 def _rows(connection: Connection, site: str, entry: Entry) -> list[dict[str, Any]]:

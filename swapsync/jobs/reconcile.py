@@ -332,8 +332,8 @@ class Decisions:
     def _move(self, facts: ReturnFacts, due: Sequence[Movement]) -> None:
         for movement in due:
             origin, destination = ROUTE[movement.step]
-            n = facts.moves(movement.line_id, movement.step) + 1
-            key = f"{facts.ret.return_id}:{movement.line_id}:{movement.step}:{n}"
+            n = facts.moves(movement.line_id, movement.sku, movement.step) + 1
+            key = f"{facts.ret.return_id}:{movement.line_id}:{movement.step}:{n}:{movement.sku}"
             self.movements.append(
                 {
                     "site": self.site.slug,

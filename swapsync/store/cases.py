@@ -122,13 +122,13 @@ class _Loader:
         )
 
     def _facts(self, row: Row[Any], order: Order | None) -> ReturnFacts:
-        moved: dict[str, Counter[Step]] = defaultdict(Counter)
-        move_counts: dict[str, Counter[Step]] = defaultdict(Counter)
+        moved: dict[tuple[str, str], Counter[Step]] = defaultdict(Counter)
+        move_counts: dict[tuple[str, str], Counter[Step]] = defaultdict(Counter)
         notes = self.notes.get(row.return_id, [])
         stock_skus: dict[str, str] = {}
         for movement in self.movements.get(row.return_id, []):
-            moved[movement.line_id][Step(movement.step)] += movement.quantity
-            move_counts[movement.line_id][Step(movement.step)] += 1
+            moved[movement.line_id, movement.sku][Step(movement.step)] += movement.quantity
+            move_counts[movement.line_id, movement.sku][Step(movement.step)] += 1
             stock_skus.setdefault(movement.line_id, movement.sku)
         return ReturnFacts(
             to_return(row, self.lines.get(row.return_id, [])),

@@ -122,11 +122,11 @@ def after(known: ReturnFacts, decision: Decision, *, delivered: bool = True) -> 
     credited = tuple(
         Credited(new.line_id, new.order_line_key, new.quantity, new.net, new.tax, delivered) for new in decision.credit
     )
-    moved: dict[str, Mapping[Step, int]] = dict(known.moved)
+    moved: dict[tuple[str, str], Mapping[Step, int]] = dict(known.moved)
     for movement in decision.movements:
-        steps = Counter(moved.get(movement.line_id, {}))
+        steps = Counter(moved.get((movement.line_id, movement.sku), {}))
         steps[movement.step] += movement.quantity
-        moved[movement.line_id] = steps
+        moved[movement.line_id, movement.sku] = steps
     return replace(
         known,
         credited=known.credited + credited,

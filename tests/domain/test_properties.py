@@ -327,7 +327,7 @@ def test_never_more_leaves_inspection_than_was_received_and_never_more_is_receiv
                 name = known.ret.return_id, line.line_id
                 announced[name] = max(announced[name], line.quantity)
         for known in carried_out(case, decisions).returns:
-            for line_id, steps in known.moved.items():
+            for (line_id, _), steps in known.moved.items():
                 gone = sum(steps.get(step, 0) for step in Step if step is not Step.RECEIVED)
                 assert gone <= steps.get(Step.RECEIVED, 0) <= announced[known.ret.return_id, line_id]
 

@@ -1236,7 +1236,7 @@ def test_a_ruling_on_one_line_says_nothing_about_another() -> None:
 
 
 def test_movements_of_a_line_are_counted_by_their_reason() -> None:
-    known = facts(move_counts={"mug": {Step.RESTOCKED: 2}})
-    assert known.moves("mug", Step.RESTOCKED) == 2
-    assert known.moves("mug", Step.DAMAGED) == 0
-    assert known.moves("cup", Step.RESTOCKED) == 0
+    known = facts(move_counts={("mug", "MUG"): {Step.RESTOCKED: 2}})
+    assert known.moves("mug", "MUG", Step.RESTOCKED) == 2
+    assert known.moves("mug", "MUG", Step.DAMAGED) == 0
+    assert known.moves("mug", "CUP", Step.RESTOCKED) == 0
