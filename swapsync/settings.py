@@ -365,6 +365,25 @@ class SiteSettings(_Frozen):
     amount_tolerance_percent: Decimal = Field(
         default=Decimal(1), ge=0, description="by how much Swap's total may differ from ours, in percent of ours"
     )
+    credit_shipping: Literal["never", "pro_rata", "whole_order"] = Field(
+        default="never",
+        description="whether a credit gives back the order's carriage: `never`, `pro_rata` (the share of the goods "
+        "credited so far) or `whole_order` (once every unit of the order is credited)",
+    )
+    deduct_handling_fee: bool = Field(
+        default=False, description="whether Swap's handling fee is kept back from the first credits of its return"
+    )
+    approve_above: Decimal | None = Field(
+        default=None,
+        ge=0,
+        description="the gross value of a credit, in its currency, above which it waits until a person approves it; "
+        "without the setting none does",
+    )
+    inspection_days: Whole = Field(
+        default=7,
+        ge=0,
+        description="how many days after delivery goods may wait for the warehouse before it is reminded; 0 = never",
+    )
     credit_note_prefix: Text = Field(default="CN-", description="what every credit note number begins with")
     push_credits: bool = Field(default=True, description="whether credits are written to SparkLayer")
     push_restocks: bool = Field(default=True, description="whether stock levels are written to SparkLayer")

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 from loguru import logger
 from sqlalchemy import create_engine, text
 
@@ -26,6 +27,8 @@ from swapsync.store.db import Store
 from tests.contract_check import contract_checker
 
 logger.remove()
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 DATABASES = ("sqlite", "postgresql")
 

@@ -810,7 +810,11 @@ def test_the_shipped_toml_describes_no_site_and_changes_nothing(load: Load) -> N
 
 def test_the_examples_of_the_shipped_toml_load_once_uncommented(load: Load) -> None:
     site = load(toml=uncommented(ROOT / "config/swapsync.toml"), credentials=ACME_SECRETS).site("acme")
-    examples = {"effects_from": datetime(2026, 1, 1, tzinfo=UTC), "naive_timezone": "Europe/London"}
+    examples = {
+        "effects_from": datetime(2026, 1, 1, tzinfo=UTC),
+        "naive_timezone": "Europe/London",
+        "approve_above": Decimal(1000),
+    }
     credentials = {
         "slug": "acme",
         "swap_api_key": SecretStr("acme-key-55d0"),

@@ -28,8 +28,8 @@ def inspect(
     file: Annotated[
         Path | None,
         typer.Option(
-            help="A CSV file instead: rma,sku,condition,quantity[,reference]. Loaded twice, it counts once; a reference (a scan "
-            "number, say) tells two equal findings of different files apart."
+            help="A CSV file instead: rma,sku,condition,quantity[,reference]. Loaded twice, it counts once; a "
+            "reference (a scan number, say) tells two equal findings of different files apart."
         ),
     ] = None,
     site: SiteOption = None,

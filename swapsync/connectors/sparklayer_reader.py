@@ -45,7 +45,10 @@ def read_order(row: Any, naive_timezone: str | None = None) -> Order:
     currency = (text(row.get("currency_code")) or text(_part(row, "calculated_total").get("currency"))).strip().upper()
     buyers = _part(row, "customer_identifiers")
     try:
-        lines = _read_lines(row.get("packages"), currency)
+        packages = _packages(row.get("packages"))
+        standing = [package for package in packages if _kind(package) not in _CANCELLED]
+        lines = _read_lines(standing, currency)
+        shipping = _shipping([package for package in standing if _kind(package) not in _RETURNED], currency)
     except Malformed as error:
         error.remote_id = order_id
         raise
@@ -60,6 +63,11 @@ def read_order(row: Any, naive_timezone: str | None = None) -> Order:
         customer_ids=tuple(dict.fromkeys(filter(None, (identifier(buyers.get(kind)) for kind in _BUYERS)))),
         lines=lines,
         placed_at=_placed_at(_part(row, "dates"), naive_timezone),
+        cancelled=bool(packages) and not standing,
+        shipping_net=sum(net for net, _ in shipping),
+        shipping_tax=sum(tax for _, tax in shipping),
+        total=text(_part(row, "calculated_total").get("number")),
+        fulfilment=text(row.get("calculated_fulfilment_status")),
     )
 
 
@@ -120,20 +128,28 @@ def _placed_at(dates: Row, naive_timezone: str | None) -> datetime | None:
     return None
 
 
-def _read_lines(packages: Any, currency: str) -> tuple[OrderLine, ...]:
+def _kind(package: Row) -> str:
+    return folded(text(package.get("type")))
+
+
+def _shipping(packages: list[Row], currency: str) -> list[tuple[int, int]]:
+    """Net and tax of each package's carriage, where it says so."""
+    methods = ((package.get("shipping_method") or {}) for package in packages)
+    totals = (method.get("line_total") for method in methods if isinstance(method, dict))
+    return [_net_and_tax(total, currency) for total in totals if isinstance(total, dict) and total]
+
+
+def _read_lines(packages: list[Row], currency: str) -> tuple[OrderLine, ...]:
     # A row without line item id is known by its variant or SKU and by how many such rows of its package precede it:
     # two rows of one package have two prices, the same row in two packages is one line shipped in parts.
     sums: dict[tuple[str, int], dict[bool, OrderLine]] = {}
-    for package in _packages(packages):
-        kind = folded(text(package.get("type")))
-        if kind in _CANCELLED:
-            continue
+    for package in packages:
         rows_before: Counter[str] = Counter()
         for item in _objects(package.get("line_items"), "line_items"):
             line = _read_line(item, currency)
             by_group = sums.setdefault((line.key, 0 if line.line_item_id else rows_before[line.key]), {})
             rows_before[line.key] += 1
-            returned = kind in _RETURNED
+            returned = _kind(package) in _RETURNED
             by_group[returned] = _together(by_group[returned], line) if returned in by_group else line
     lines: dict[str, OrderLine] = {}
     for (name, _), by_group in sums.items():

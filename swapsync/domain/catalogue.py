@@ -93,6 +93,7 @@ class Code(StrEnum):
     UNKNOWN_VALUE = "UNKNOWN_VALUE"
     MALFORMED_RECORD = "MALFORMED_RECORD"
     DELIVERY_FAILED = "DELIVERY_FAILED"
+    APPROVAL_NEEDED = "APPROVAL_NEEDED"
 
 
 _F, _O, _C, _I = Owner.FINANCE, Owner.OPERATIONS, Owner.CUSTOMER_SERVICE, Owner.INTEGRATION
@@ -287,6 +288,14 @@ CATALOGUE: dict[Code, Entry] = {
         "it is delivered",
         (Action.RETRY,),
     ),
+    Code.APPROVAL_NEEDED: Entry(
+        _F,
+        _MID,
+        "A credit is worth more than the site lets out without somebody looking at it.",
+        "Check the return and its order. Let it out with --action credit, refuse it with --action deny.",
+        "it is approved or refused, or is worth less by now",
+        (Action.CREDIT, Action.DENY),
+    ),
 }
 
 RULE: dict[Code, int] = {
@@ -315,5 +324,6 @@ RULE: dict[Code, int] = {
     Code.UNKNOWN_VALUE: 9,
     Code.MALFORMED_RECORD: 9,
     Code.DELIVERY_FAILED: 3,
+    Code.APPROVAL_NEEDED: 2,
 }
 """The rule of worker.md, section 4, that each kind of problem comes from."""

@@ -24,7 +24,12 @@ class OrderLine:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """One SparkLayer purchase. Blank text means that the order doesn't say."""
+    """One SparkLayer purchase. Blank text means that the order doesn't say.
+
+    ``cancelled``: all of its packages are. ``shipping_net`` and ``shipping_tax``: what was charged for carriage, in
+    minor units. ``total`` and ``fulfilment``: its gross value and state in SparkLayer's words, to tell whether it
+    changed.
+    """
 
     order_id: str
     platform_id: str
@@ -36,6 +41,11 @@ class Order:
     customer_ids: tuple[str, ...]
     lines: tuple[OrderLine, ...]
     placed_at: datetime | None = None
+    cancelled: bool = False
+    shipping_net: int = 0
+    shipping_tax: int = 0
+    total: str = ""
+    fulfilment: str = ""
 
     def line(self, key: str) -> OrderLine | None:
         """The line with this key, or None."""

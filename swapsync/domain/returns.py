@@ -107,8 +107,9 @@ class ReturnLine:
 
 @dataclass(frozen=True, slots=True)
 class Return:
-    """One return authorisation. ``total`` and ``refunded`` are Swap's figures in minor units of ``currency``.
+    """One return authorisation.
 
+    ``total``, ``refunded`` and ``handling_fee`` are Swap's figures in minor units of ``currency``.
     ``unknown`` names each value that we have no meaning for, for a person to read.
     """
 
@@ -128,6 +129,8 @@ class Return:
     total: int | None = None
     refunded: int = 0
     unknown: tuple[str, ...] = ()
+    delivered_at: datetime | None = None
+    handling_fee: int = 0
 
     @property
     def ended(self) -> bool:

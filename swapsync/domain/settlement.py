@@ -5,9 +5,10 @@ and share its value. The same facts always give the same decision, and what was 
 deciding again asks for nothing new (worker.md section 4).
 """
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from decimal import Decimal
 from enum import StrEnum
 
@@ -47,9 +48,21 @@ def method_key(payment_method: str) -> str:
     return "".join(c for c in payment_method.lower() if c.isalnum())
 
 
+class Shipping(StrEnum):
+    """How much of an order's carriage its credits give back: none of it, the share of the goods credited so far, or
+    all of it once every unit of the order is credited."""
+
+    NEVER = "never"
+    PRO_RATA = "pro_rata"
+    WHOLE_ORDER = "whole_order"
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """One merchant's rules. ``routes`` is keyed by ``method_key`` of the payment method."""
+    """One merchant's rules. ``routes`` is keyed by ``method_key`` of the payment method.
+
+    ``approve_above``: the gross value of a credit, in its currency, above which a person approves it first.
+    """
 
     settle_on: str = "swap_closed"
     restock_on: str = "inspected"
@@ -64,11 +77,22 @@ class Policy:
     )
     amount_tolerance: Decimal = Decimal("0.05")
     amount_tolerance_percent: Decimal = Decimal(1)
+    credit_shipping: Shipping = Shipping.NEVER
+    deduct_handling_fee: bool = False
+    approve_above: Decimal | None = None
+
+    def fingerprint(self) -> str:
+        """Equal for equal rules: what was decided by others is decided again."""
+        rules = [sorted(value.items()) if isinstance(value, Mapping) else value for value in astuple(self)]
+        return hashlib.sha256(repr(rules).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
 class Credited:
-    """Units of a returned line that a credit note of ours already covers; amounts in minor units."""
+    """Units of a returned line that a credit note of ours already covers; amounts in minor units.
+
+    ``sold``: quantity, net and tax of the order line when it was credited; None where that was not kept.
+    """
 
     line_id: str
     order_line_key: str
@@ -76,6 +100,24 @@ class Credited:
     net: int
     tax: int
     delivered: bool
+    sold: tuple[int, int, int] | None = None
+
+
+class LineKind(StrEnum):
+    """What a line of a credit note is for."""
+
+    GOODS = "goods"
+    SHIPPING = "shipping"
+    FEE = "fee"
+
+
+@dataclass(frozen=True, slots=True)
+class Extra:
+    """Carriage that a credit note of ours gave back, or a fee that it kept (negative); amounts in minor units."""
+
+    kind: LineKind
+    net: int
+    tax: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +144,13 @@ class ReturnFacts:
     """One return and everything known of it. ``credited_basis`` is its basis when it was first credited.
 
     ``moved`` and ``move_counts``: units, and number of movements, by line id and SKU (a kit moves several), and step.
+    ``overdue``: delivered longer ago than the warehouse may take. ``vanished``: Swap no longer has it.
     """
 
     ret: Return
     findings: tuple[Finding, ...] = ()
     credited: tuple[Credited, ...] = ()
+    extras: tuple[Extra, ...] = ()
     credited_basis: str = ""
     credit_count: int = 0
     delivered_credits: tuple[DeliveredCredit, ...] = ()
@@ -114,6 +158,8 @@ class ReturnFacts:
     move_counts: Mapping[tuple[str, str], Mapping[Step, int]] = field(default_factory=dict)
     stock_skus: Mapping[str, str] = field(default_factory=dict)
     settled_outside: bool = False
+    overdue: bool = False
+    vanished: bool = False
     same_buyer: bool | None = None
     rulings: Mapping[tuple[Code, str], Ruling] = field(default_factory=dict)
 
@@ -150,7 +196,10 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class CreditLine:
-    """Units of one returned line to be credited; ``net`` and ``tax`` in minor units of the order's currency."""
+    """Units of one returned line to be credited, carriage, or a fee that is kept (negative).
+
+    ``net`` and ``tax`` in minor units of the order's currency. ``sold``: the order line it is a share of.
+    """
 
     line_id: str
     order_line_key: str
@@ -158,6 +207,8 @@ class CreditLine:
     quantity: int
     net: int
     tax: int
+    kind: LineKind = LineKind.GOODS
+    sold: OrderLine | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,11 +258,16 @@ class _OrderLedger:
         self.units: Counter[str] = Counter()
         self.net: Counter[str] = Counter()
         self.tax: Counter[str] = Counter()
+        self.shipping = [0, 0]
         for facts in case.returns:
             for credited in facts.credited:
                 self.units[credited.order_line_key] += credited.quantity
                 self.net[credited.order_line_key] += credited.net
                 self.tax[credited.order_line_key] += credited.tax
+            for extra in facts.extras:
+                if extra.kind is LineKind.SHIPPING:
+                    self.shipping[0] += extra.net
+                    self.shipping[1] += extra.tax
 
     def claim(self, ret: Return, line: ReturnLine, sold: OrderLine) -> int:
         """Takes up to a returned line's units that no earlier claim took; returns how many. A line claims once."""
@@ -242,12 +298,40 @@ class _OrderLedger:
         self.units[line.key] = units
         self.net[line.key] += net
         self.tax[line.key] += tax
-        return CreditLine(line_id, line.key, sku, quantity, net, tax)
+        return CreditLine(line_id, line.key, sku, quantity, net, tax, sold=line)
+
+    def credit_shipping(self, order: Order, policy: Shipping) -> CreditLine | None:
+        """The carriage that is due by now and was not credited yet; None if there is none.
+
+        Cumulative like the goods: pro rata by the gross value of all goods credited so far.
+        """
+        value = sum(line.gross for line in order.lines)
+        done = value
+        if policy is Shipping.PRO_RATA:
+            done = max(0, min(value, self.net.total() + self.tax.total()))
+        elif policy is Shipping.NEVER or any(self.units[line.key] < line.quantity for line in order.lines):
+            return None
+        if value <= 0:
+            return None
+        net = max(0, money.share(order.shipping_net, done, value) - self.shipping[0])
+        tax = max(0, money.share(order.shipping_tax, done, value) - self.shipping[1])
+        self.shipping = [self.shipping[0] + net, self.shipping[1] + tax]
+        return CreditLine(":shipping", "", "", 1, net, tax, LineKind.SHIPPING) if net or tax else None
+
+    def snapshot(self) -> tuple[Counter[str], Counter[str], Counter[str], list[int]]:
+        """What is credited so far, to ``rewind`` to."""
+        return self.units.copy(), self.net.copy(), self.tax.copy(), list(self.shipping)
+
+    def rewind(self, snapshot: tuple[Counter[str], Counter[str], Counter[str], list[int]]) -> None:
+        """Takes back the credits since: they wait for a person, so they don't count yet."""
+        self.units, self.net, self.tax, self.shipping = snapshot
 
 
 def _decide_return(facts: ReturnFacts, case: Case, policy: Policy, ledger: _OrderLedger) -> Decision:
     ret = facts.ret
     where, seen = logistics(ret), inspection(ret, facts.findings)
+    if facts.vanished:
+        where = Logistics.VANISHED
     if facts.settled_outside:
         matches = _match_lines(facts, case)
         _claim(ret, ret.lines, matches, ledger)
@@ -263,22 +347,25 @@ def _decide_return(facts: ReturnFacts, case: Case, policy: Policy, ledger: _Orde
     book.check_return()
     order = case.order
     if order is None or (book.frozen and not facts.credited):
-        held = Settlement.HELD
         return Decision(
             ret.return_id,
             {},
             tuple(book.problems),
             where,
             seen,
-            held,
+            Settlement.DENIED if book.denied else Settlement.HELD,
             po_number=book.po_number,
             reasons=tuple(book.reasons),
         )
     matches = _match_lines(facts, case)
-    granted = _claim(ret, ret.lines, matches, ledger)
+    if book.claims_nothing:
+        granted = {line.line_id: line.quantity for line in ret.lines}
+    else:
+        granted = _claim(ret, ret.lines, matches, ledger)
     for line in ret.lines:
         book.check_line(line, matches[line.line_id], granted[line.line_id], ledger)
     book.check_amount(matches)
+    book.check_inspection()
     credit = book.credit(matches, granted, ledger)
     movements = book.movements(matches, case.history)
     return Decision(
@@ -317,6 +404,7 @@ class _Book:
 
     ``frozen``: nothing at all may follow. ``money_held``: no credit yet. ``denied``: no credit, as a person decided.
     ``held_lines``: neither credit nor stock for them. ``asked_lines``: no credit for them until a person decides.
+    ``changed_lines``: no further credit for them, since the order is another than the one they were credited by.
     """
 
     def __init__(self, facts: ReturnFacts, order: Order | None, policy: Policy) -> None:
@@ -328,6 +416,7 @@ class _Book:
         self.denied = False
         self.held_lines: set[str] = set()
         self.asked_lines: set[str] = set()
+        self.changed_lines: set[str] = set()
         self.route: Route | None = None
         self.po_number = order.po_number if order else ""
 
@@ -337,26 +426,60 @@ class _Book:
         ret, order = self.ret, self.order
         for value in ret.unknown:
             self._open(Code.UNKNOWN_VALUE, value, f"swapsync has no meaning for {value}", holds=Holds.EVERYTHING)
+        if self.facts.vanished:
+            self._hold_all(Code.RETURN_VANISHED, "", f"RMA {ret.rma_number} is no longer in Swap")
+        if ret.status in (ReturnStatus.NEEDS_REVIEW, ReturnStatus.ON_HOLD):
+            parked = ret.status.replace("_", " ")
+            self._open(Code.REFUND_STUCK_IN_SWAP, "", f"Swap shows RMA {ret.rma_number} as {parked}")
         if order is None:
-            self._open(
-                Code.ORPHANED_RETURN,
-                "",
-                f"SparkLayer has no order with id {ret.order_ref or '(none)'} or name {ret.order_name or '(none)'}",
-                holds=Holds.EVERYTHING,
-            )
+            names = f"id {ret.order_ref or '(none)'} or name {ret.order_name or '(none)'}"
+            self._hold_all(Code.ORPHANED_RETURN, "", f"SparkLayer has no order with {names}")
             return
         if self.facts.same_buyer is False:
             detail = f"{ret.customer_email} asked for the return; order {order.visible} was bought by somebody else"
-            self._open(Code.CUSTOMER_MISMATCH, "", detail, holds=Holds.EVERYTHING)
+            self._hold_all(Code.CUSTOMER_MISMATCH, "", detail)
         elif self.facts.same_buyer:
             self._say(7, Verdict.RELEASES, f"{ret.customer_email} belongs to the buyer of order {order.visible}")
         else:
             self._say(7, Verdict.NOTES, "the buyers of return and order can't be compared, so nothing is concluded")
-        if self.facts.credited and self.facts.credited_basis != ret.basis():
+        if order.cancelled:
+            self._hold_all(Code.ORDER_CHANGED, "", f"order {order.visible} was cancelled")
+        if self.facts.credited:
+            self._check_unchanged()
+        self._check_payment(order)
+
+    def _hold_all(self, code: Code, subject: str, detail: str, about: str = "") -> None:
+        """Nothing may follow until a person rules; and no credit if they deny it."""
+        ruling = self._open(code, subject, detail, about=about, holds=Holds.EVERYTHING)
+        if ruling is not None and ruling.action is Action.DENY:
+            self.frozen = self.denied = True
+
+    def _check_unchanged(self) -> None:
+        """Rule 3: whether the return still is what it was credited for, and Swap still says what was relied on."""
+        ret = self.ret
+        code = Code.RETURN_CHANGED_AFTER_CREDIT
+        if self.facts.credited_basis != ret.basis():
             what = f"is {ret.status} now" if ret.called_off else "has other lines, order or currency now"
             detail = f"the return {what} than when it was credited"
-            self._open(Code.RETURN_CHANGED_AFTER_CREDIT, "", detail, holds=Holds.EVERYTHING)
-        self._check_payment(order)
+            self._hold_all(code, "", detail, about=ret.basis())
+        relied_on_swap = {c.line_id for c in self.facts.credited} - {f.line_id for f in self.facts.findings}
+        refused = ret.qc in (SwapQc.NOT_APPROVED, SwapQc.MISSING)
+        if relied_on_swap and not ret.called_off and (refused or not self._closed_and_delivered):
+            detail = f"credited on Swap's word; Swap now says {ret.status}, {ret.delivery}, QC {ret.qc}"
+            self._hold_all(code, "swap", detail)
+
+    def check_inspection(self) -> None:
+        """Whether goods have waited for the warehouse for too long."""
+        ret, moved = self.ret, self.facts.moved
+        if not self.facts.overdue or not ret.delivered or ret.called_off:
+            return
+        if inspection(ret, self.facts.findings) is Inspection.DONE:
+            return
+        inside = (2 * steps.get(Step.RECEIVED, 0) - sum(steps.values()) for steps in moved.values())
+        if not moved or any(units > 0 for units in inside):
+            since = f" since {ret.delivered_at:%Y-%m-%d}" if ret.delivered_at else ""
+            detail = f"RMA {ret.rma_number} is delivered{since} and not inspected"
+            self._open(Code.INSPECTION_OVERDUE, "", detail)
 
     def _check_payment(self, order: Order) -> None:
         ret = self.ret
@@ -419,7 +542,20 @@ class _Book:
                 Code.QUANTITY_EXCEEDS_ORDER,
                 f"{line.quantity} of {sold.sku or sold.key} to come back, {granted} left of {sold.quantity}{also}",
             )
+        self._check_order_line(line, sold)
         self._check_findings(line)
+
+    def _check_order_line(self, line: ReturnLine, sold: OrderLine) -> None:
+        """Whether the order line still is what the line was credited by."""
+        now = sold.quantity, sold.net, sold.tax
+        then = next(
+            (c.sold for c in self.facts.credited if c.line_id == line.line_id and c.sold not in (None, now)), None
+        )
+        if then and self.order:
+            before, after = (f"{q} for {money.to_text(n + t, self.order.currency)}" for q, n, t in (then, now))
+            detail = f"{sold.sku or sold.key} was credited when the order had {before}; it has {after} now"
+            if not self._open(Code.ORDER_CHANGED, line.line_id, detail, line.sku, holds=Holds.LINE_CREDIT):
+                self.changed_lines.add(line.line_id)
 
     def _check_findings(self, line: ReturnLine) -> None:
         units = found(self.facts.findings, line.line_id)
@@ -525,12 +661,14 @@ class _Book:
         """The lines of the next credit note: accepted units that none covers yet. Empty when worth nothing."""
         if self.denied:
             self._say(2, Verdict.HOLDS, "a person decided that nothing is credited")
-        if self.frozen or self.money_held or self.denied or self.route is not Route.CREDIT_NOTE:
+        order = self.order
+        if self.frozen or self.money_held or self.denied or self.route is not Route.CREDIT_NOTE or order is None:
             return ()
-        lines = []
+        at_first = ledger.snapshot()
+        lines: list[CreditLine] = []
         for line in self.ret.lines:
             sold = matches[line.line_id].order_line
-            if sold is None or not self._creditable(line):
+            if sold is None or not self._creditable(line) or line.line_id in self.changed_lines:
                 continue
             accepted, why = self._confirmed(line)
             covered = sum(c.quantity for c in self.facts.credited if c.line_id == line.line_id)
@@ -545,14 +683,49 @@ class _Book:
             credit = ledger.credit(line.line_id, sold, line.sku or sold.sku, due)
             if credit is None:
                 detail = f"{sold.sku or sold.key}: the order now holds less than was credited for it already"
-                self._open(Code.ORDER_CHANGED, line.line_id, detail, line.sku, holds=Holds.LINE_CREDIT)
+                if not self._open(Code.ORDER_CHANGED, line.line_id, detail, line.sku, holds=Holds.LINE_CREDIT):
+                    self.changed_lines.add(line.line_id)
             else:
                 lines.append(credit)
                 self._say(4, Verdict.RELEASES, self._computation(credit, sold, before), line)
-        if lines and not any(line.net or line.tax for line in lines):
-            self._say(4, Verdict.HOLDS, "what is accepted is worth nothing, so there is no credit note")
+        if not any(line.net or line.tax for line in lines):
+            if lines:
+                self._say(4, Verdict.HOLDS, "what is accepted is worth nothing, so there is no credit note")
+            return ()
+        if shipping := ledger.credit_shipping(order, self.policy.credit_shipping):
+            lines.append(shipping)
+            self._say(4, Verdict.RELEASES, f"carriage by the site's policy ({self.policy.credit_shipping})")
+        if fee := self._fee(lines):
+            lines.append(fee)
+            kept = money.to_text(-(fee.net + fee.tax), order.currency)
+            self._say(4, Verdict.HOLDS, f"handling fee of {kept} {order.currency} kept back by the site's policy")
+        gross = sum(line.net + line.tax for line in lines)
+        if gross <= 0 or not self._approved(gross, order):
+            ledger.rewind(at_first)
             return ()
         return tuple(lines)
+
+    def _fee(self, lines: list[CreditLine]) -> CreditLine | None:
+        """Swap's handling fee as far as it was not kept yet, taxed like the goods; never more than they are worth."""
+        kept = -sum(extra.net + extra.tax for extra in self.facts.extras if extra.kind is LineKind.FEE)
+        net, tax = sum(line.net for line in lines), sum(line.tax for line in lines)
+        fee = min(self.ret.handling_fee - kept, net + tax)
+        if not self.policy.deduct_handling_fee or fee <= 0:
+            return None
+        net_of_fee = money.share(net, fee, net + tax)
+        return CreditLine(":fee", "", "", 1, -net_of_fee, net_of_fee - fee, LineKind.FEE)
+
+    def _approved(self, gross: int, order: Order) -> bool:
+        """Whether a credit may go out: it is below the limit, or a person approved exactly this one."""
+        limit = self.policy.approve_above
+        if limit is None or gross <= money.to_minor(limit, order.currency):
+            return True
+        n = self.facts.credit_count + 1
+        amount = f"{money.to_text(gross, order.currency)} {order.currency}"
+        detail = f"credit {n} of RMA {self.ret.rma_number} comes to {amount}"
+        ruling = self._open(Code.APPROVAL_NEEDED, str(n), detail, holds=Holds.CREDIT)
+        self.denied = ruling is not None and ruling.action is Action.DENY
+        return ruling is not None and not self.denied
 
     def _computation(self, credit: CreditLine, sold: OrderLine, before: int) -> str:
         """How the amount of a line came about; ``before``: units of the order line that were credited before it."""
@@ -605,16 +778,23 @@ class _Book:
             reached.append(Milestone.REFUNDED)
         return tuple(reached)
 
+    @property
+    def claims_nothing(self) -> bool:
+        """Whether Swap ended the return without its goods being accepted: another return may bring them."""
+        refused = self.ret.qc in (SwapQc.NOT_APPROVED, SwapQc.MISSING) or not self.ret.delivered
+        ended = self.ret.status is ReturnStatus.CLOSED and refused
+        return ended and not self.facts.findings and not self.facts.credited
+
     def settlement(self, credit: tuple[CreditLine, ...]) -> Settlement:
         ret = self.ret
+        if self.denied and not self.facts.credited:
+            return Settlement.DENIED
         if self.frozen or self.money_held or self.held_lines or self.asked_lines:
             return Settlement.HELD
         if credit or any(not credited.delivered for credited in self.facts.credited):
             return Settlement.DUE
         if self.facts.credited:
             return Settlement.CREDITED
-        if self.denied:
-            return Settlement.DENIED
         if self.route is Route.GATEWAY:
             refunded = ret.status is ReturnStatus.CLOSED and ret.refunded > 0
             return Settlement.REFUNDED_BY_GATEWAY if refunded else Settlement.NONE

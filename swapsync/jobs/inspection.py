@@ -86,11 +86,12 @@ def read_file(content: bytes) -> list[Entry]:
         if not any(cells):
             continue
         row = dict(zip(header, cells, strict=False))
-        entry = tuple(row.get(name, "") for name in COLUMNS)
+        rma, sku, condition, quantity = (row.get(name, "") for name in COLUMNS)
         reference = row.get("reference", "")
-        says = (*entry[:2], _spelled(entry[2]), entry[3].lstrip("0"), reference)
+        says = (rma, sku, _spelled(condition), quantity.lstrip("0"), reference)
         seen[says] += not (reference and seen[says])
-        entries.append(Entry(*entry, _digest(*says, str(seen[says])), number, _misfit(cells, header)))
+        key = _digest(*says, str(seen[says]))
+        entries.append(Entry(rma, sku, condition, quantity, key, number, _misfit(cells, header)))
     return entries
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from swapsync.connectors.errors import Malformed
+from swapsync.connectors.errors import CredentialsRejected, Malformed, Refused
 from swapsync.connectors.reading import scrub
 from swapsync.connectors.sparklayer import OrderRef
 from swapsync.connectors.sparklayer_reader import order_updated_at, read_customer, read_order
@@ -235,10 +235,11 @@ def _set_aside(place: Workplace, problem: Malformed) -> None:
 def _read_customers(place: Workplace, tally: Tally) -> None:
     asked: set[str] = set()
     while True:
-        with place.store.reading() as connection:
+        with place.writing() as connection:
             wanted = [each for each in staging.customers_to_read(connection, place.slug) if each not in asked]
-        if not wanted:
-            break
+            if not wanted:
+                staging.note_buyers_checked(connection, place.slug)
+                break
         asked.update(wanted)
         for part in _parts(wanted):
             _stage_customers(place, tally, part)
@@ -258,7 +259,15 @@ def _stage_customers(place: Workplace, tally: Tally, lookups: Iterable[str]) -> 
     malformed: list[tuple[Sighting, Received]] = []
     for lookup in lookups:
         by, identifier = lookup.split(":", 1)
-        row = place.sparklayer.customer("email" if by == "email" else "sparklayer", identifier)
+        try:
+            row = place.sparklayer.customer("email" if by == "email" else "sparklayer", identifier)
+        except CredentialsRejected:
+            raise
+        except Refused as refusal:
+            tally.remarks.append(
+                f"customer {identifier} can't be read, nothing is concluded about the buyer: {refusal}"
+            )
+            continue
         try:
             answers[lookup] = read_customer(row) if row is not None else None
         except Malformed as problem:

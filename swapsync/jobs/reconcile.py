@@ -2,13 +2,12 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, and_, bindparam, insert, select, update
 
 from swapsync.domain import money, notes
-from swapsync.domain.catalogue import Code
 from swapsync.domain.notes import Milestone
 from swapsync.domain.orders import Order
 from swapsync.domain.returns import Return
@@ -19,11 +18,10 @@ from swapsync.jobs.workplace import Tally, Workplace, order_ref
 from swapsync.settings import SiteSettings
 from swapsync.store import exceptions, runs
 from swapsync.store.cases import credit_note_lines, credit_notes, load_cases, movements, undecided
-from swapsync.store.db import chunks
 from swapsync.store.events import Event, record_events
 from swapsync.store.exceptions import Sighting
 from swapsync.store.outbox import Effect, Kind, enqueue, is_open, outbox
-from swapsync.store.staging import mark_dirty, orders, return_lines, returns
+from swapsync.store.staging import mark_dirty, mark_overdue, mark_unfinished, return_lines, returns
 
 BATCH = 300
 
@@ -31,7 +29,7 @@ BATCH = 300
 def reconcile(place: Workplace, tally: Tally) -> None:
     """Decides until nothing is left undecided whose facts are complete."""
     with place.writing() as connection:
-        _take_up_mapped_methods(connection, place)
+        _take_up(connection, place)
     while decided := decide_batch(place, tally):
         tally.changed += decided
 
@@ -60,7 +58,7 @@ def planned_effects(place: Workplace) -> list[Effect]:
         Kind.QUALITY_CONTROL: site.push_status and site.swap_qc_updates,
     }
     with place.store.transaction() as connection:
-        _take_up_mapped_methods(connection, place)
+        _take_up(connection, place)
         _decide_all(connection, place)
         if site.push_credits:
             _assume_credits_delivered(connection, place.slug)
@@ -98,17 +96,12 @@ def _decide(connection: Connection, place: Workplace) -> int:
     return len(book.return_updates)
 
 
-def _take_up_mapped_methods(connection: Connection, place: Workplace) -> None:
-    """Has returns decided again that were held for a payment method which the settings route by now."""
-    held = exceptions.open_of_code(connection, place.slug, Code.PAYMENT_METHOD_UNKNOWN)
-    for ids in chunks([row.return_id for row in held]):
-        rows = connection.execute(
-            select(returns.c.return_id, orders.c.payment_method)
-            .join(orders, and_(orders.c.site == returns.c.site, orders.c.order_id == returns.c.order_id))
-            .where(returns.c.site == place.slug, returns.c.return_id.in_(ids))
-        )
-        mapped = [row.return_id for row in rows if method_key(row.payment_method) in place.policy.routes]
-        mark_dirty(connection, place.slug, returns.c.return_id.in_(mapped))
+def _take_up(connection: Connection, place: Workplace) -> None:
+    """Has decided again what no record announces: rules that are others now, and goods that have waited too long."""
+    if runs.adopt_policy(connection, place.slug, place.policy.fingerprint()):
+        mark_unfinished(connection, place.slug)
+    if days := place.site.inspection_days:
+        mark_overdue(connection, place.slug, place.clock.now() - timedelta(days=days))
 
 
 def _decide_all(connection: Connection, place: Workplace) -> None:
@@ -248,6 +241,10 @@ class Decisions:
                     "quantity": line.quantity,
                     "net": line.net,
                     "tax": line.tax,
+                    "kind": line.kind,
+                    "sold_quantity": line.sold and line.sold.quantity,
+                    "sold_net": line.sold and line.sold.net,
+                    "sold_tax": line.sold and line.sold.tax,
                 }
             )
         gross = money.to_text(net + tax, order.currency)

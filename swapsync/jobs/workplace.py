@@ -10,7 +10,7 @@ from sqlalchemy import Connection as SqlConnection
 from swapsync.clock import Clock
 from swapsync.connectors.sparklayer import OrderRef, SparkLayerClient
 from swapsync.connectors.swap import SwapClient
-from swapsync.domain.settlement import Policy, Route
+from swapsync.domain.settlement import Policy, Route, Shipping
 from swapsync.settings import SiteSettings
 from swapsync.store import runs
 from swapsync.store.db import Store
@@ -64,6 +64,9 @@ class Workplace:
             routes={method: Route(route) for method, route in self.site.payment_routes.items()},
             amount_tolerance=self.site.amount_tolerance,
             amount_tolerance_percent=self.site.amount_tolerance_percent,
+            credit_shipping=Shipping(self.site.credit_shipping),
+            deduct_handling_fee=self.site.deduct_handling_fee,
+            approve_above=self.site.approve_above,
         )
 
 

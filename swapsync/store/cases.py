@@ -4,12 +4,12 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, or_, select
+from sqlalchemy import Connection, Row, and_, exists, or_, select
 
 from swapsync.domain.catalogue import Action, Code
 from swapsync.domain.orders import Order, OrderLine, SkuHistory, same_buyer
 from swapsync.domain.returns import Condition, Delivery, Finding, Remedy, Return, ReturnLine, ReturnStatus, SwapQc
-from swapsync.domain.settlement import Case, Credited, DeliveredCredit, ReturnFacts, Ruling
+from swapsync.domain.settlement import Case, Credited, DeliveredCredit, Extra, LineKind, ReturnFacts, Ruling
 from swapsync.domain.stock import Step
 from swapsync.store.db import chunks, table
 from swapsync.store.staging import order_lines, orders, read_customers, return_lines, returns, variant_skus
@@ -19,13 +19,25 @@ findings, movements, rulings = table(FindingRow), table(MovementRow), table(Ruli
 credit_notes, credit_note_lines = table(CreditNoteRow), table(CreditNoteLineRow)
 
 Rows = Sequence[Row[Any]]
+VANISHED_AFTER = 2
+"""So many sweeps in a row that didn't find a return mean that Swap no longer has it."""
 
 
 def undecided(connection: Connection, site: str, limit: int) -> tuple[list[str], list[str]]:
     """(order ids, ids of returns without an order) whose facts changed and are complete enough to decide on.
 
-    What waits for its order to be looked up or read is left out. ``limit`` bounds the number of both together.
+    What waits for its order to be looked up or read, or for its buyer to be asked for, is left out. ``limit`` bounds
+    the number of both together.
     """
+    sibling = returns.alias()
+    buyer_unknown = exists().where(
+        sibling.c.site == returns.c.site,
+        sibling.c.order_id == returns.c.order_id,
+        sibling.c.dirty,
+        ~sibling.c.buyer_checked,
+        ~sibling.c.settled_outside,
+        sibling.c.customer_email != "",
+    )
     rows = connection.execute(
         select(returns.c.order_id, returns.c.return_id)
         .outerjoin(orders, and_(orders.c.site == returns.c.site, orders.c.order_id == returns.c.order_id))
@@ -35,7 +47,7 @@ def undecided(connection: Connection, site: str, limit: int) -> tuple[list[str],
             or_(
                 and_(returns.c.order_id == "", returns.c.order_checked_at.is_not(None)),
                 and_(returns.c.order_id == "", returns.c.status.in_(("cancelled", "expired"))),
-                and_(orders.c.detail_digest != "", orders.c.detail_digest == orders.c.digest),
+                and_(orders.c.detail_digest != "", orders.c.detail_digest == orders.c.digest, ~buyer_unknown),
             ),
         )
         .order_by(returns.c.submitted_at, returns.c.return_id)
@@ -119,6 +131,9 @@ class _Loader:
             tuple(row.customer_ids),
             lines,
             row.placed_at,
+            row.cancelled,
+            row.shipping_net,
+            row.shipping_tax,
         )
 
     def _facts(self, row: Row[Any], order: Order | None) -> ReturnFacts:
@@ -130,32 +145,32 @@ class _Loader:
             moved[movement.line_id, movement.sku][Step(movement.step)] += movement.quantity
             move_counts[movement.line_id, movement.sku][Step(movement.step)] += 1
             stock_skus.setdefault(movement.line_id, movement.sku)
+        lines = [(note, line) for note in notes for line in self.note_lines.get(note.number, [])]
         return ReturnFacts(
-            to_return(row, self.lines.get(row.return_id, [])),
-            tuple(
+            ret=to_return(row, self.lines.get(row.return_id, [])),
+            findings=tuple(
                 Finding(finding.line_id, Condition(finding.condition), finding.quantity, finding.finding_key)
                 for finding in self.findings.get(row.return_id, [])
             ),
-            tuple(
-                Credited(
-                    line.line_id, line.order_line_key, line.quantity, line.net, line.tax, note.state == "delivered"
-                )
-                for note in notes
-                for line in self.note_lines.get(note.number, [])
+            credited=tuple(_credited(note, line) for note, line in lines if line.kind == LineKind.GOODS),
+            extras=tuple(
+                Extra(LineKind(line.kind), line.net, line.tax) for _, line in lines if line.kind != LineKind.GOODS
             ),
-            row.credited_basis,
-            len(notes),
-            tuple(
+            credited_basis=row.credited_basis,
+            credit_count=len(notes),
+            delivered_credits=tuple(
                 DeliveredCredit(note.number, note.n, note.net + note.tax, note.po_number)
                 for note in notes
                 if note.state == "delivered"
             ),
-            moved,
-            move_counts,
-            stock_skus,
-            row.settled_outside,
-            self._same_buyer(row, order),
-            {
+            moved=moved,
+            move_counts=move_counts,
+            stock_skus=stock_skus,
+            settled_outside=row.settled_outside,
+            overdue=row.overdue,
+            vanished=row.missed_sweeps >= VANISHED_AFTER,
+            same_buyer=self._same_buyer(row, order),
+            rulings={
                 (Code(ruling.code), ruling.subject): Ruling(Action(ruling.action), ruling.value, ruling.about)
                 for ruling in self.rulings.get(row.return_id, [])
             },
@@ -184,6 +199,12 @@ class _Loader:
         for row in self._all(variant_skus, c.variant_id, sorted(variant_ids), c.last_seen, c.first_seen):
             history[row.variant_id].append(row.sku)
         return SkuHistory(history)
+
+
+def _credited(note: Row[Any], line: Row[Any]) -> Credited:
+    sold = None if line.sold_quantity is None else (line.sold_quantity, line.sold_net, line.sold_tax)
+    delivered = note.state == "delivered"
+    return Credited(line.line_id, line.order_line_key, line.quantity, line.net, line.tax, delivered, sold)
 
 
 def to_return(row: Row[Any], lines: Rows) -> Return:
@@ -217,6 +238,8 @@ def to_return(row: Row[Any], lines: Rows) -> Return:
         row.total,
         row.refunded,
         tuple(row.unknown),
+        row.delivered_at,
+        row.handling_fee,
     )
 
 

@@ -43,6 +43,14 @@ def set_last_credit_number(connection: Connection, site: str, number: int) -> No
     connection.execute(update(sites).where(sites.c.slug == site).values(last_credit_number=number))
 
 
+def adopt_policy(connection: Connection, site: str, fingerprint: str) -> bool:
+    """Notes by which rules the site's returns are decided from now on; returns whether they are others than before."""
+    changed = connection.execute(
+        update(sites).where(sites.c.slug == site, sites.c.policy != fingerprint).values(policy=fingerprint)
+    )
+    return changed.rowcount == 1
+
+
 def watermark(connection: Connection, site: str, stream: str) -> datetime | None:
     """How far a stream has been read; None before its first quiet walk."""
     return connection.execute(

@@ -99,6 +99,9 @@ def stage_returns(
                 returns.c.order_checked_at,
                 returns.c.settled_outside,
                 returns.c.credited_basis,
+                returns.c.customer_email,
+                returns.c.buyer_checked,
+                returns.c.delivered_at,
             ).where(returns.c.site == site, returns.c.return_id.in_(ids))
         )
     }
@@ -114,14 +117,17 @@ def stage_returns(
             if outside and not old.settled_outside and not old.credited_basis:
                 newly_outside.append(ret.return_id)
             outside = old.settled_outside
-        order_id, order_checked_at = "", None
+        row = _return_row(site, ret, raw.digest, outside, now)
         if old is not None:
             replaced.append(ret.return_id)
+            if ret.delivered and old.delivered_at and not ret.delivered_at:
+                row["delivered_at"] = old.delivered_at
             if (old.order_ref, old.order_name) == (ret.order_ref, ret.order_name):
-                order_id, order_checked_at = old.order_id, old.order_checked_at
+                row |= {"order_id": old.order_id, "order_checked_at": old.order_checked_at}
+                row["buyer_checked"] = old.buyer_checked and old.customer_email == ret.customer_email
             elif old.order_id:
                 stale_orders.add(old.order_id)
-        rows.append(_return_row(site, ret, raw.digest, outside, order_id, order_checked_at))
+        rows.append(row)
         lines += _line_rows(site, ret)
         events.append(
             Event(
@@ -135,7 +141,7 @@ def stage_returns(
     if not rows:
         return 0
     keep_raw(connection, site, "swap.returns", (raw for _, raw in changed), now)
-    derived = ("logistics", "inspection", "settlement", "credited_basis", "po_number", "settled_outside")
+    derived = ("logistics", "inspection", "settlement", "credited_basis", "po_number", "settled_outside", "overdue")
     upsert(
         connection, ReturnRow, rows, update=[name for name in rows[0] if name not in ("site", "return_id", *derived)]
     )
@@ -164,9 +170,22 @@ def stage_returns(
     return len(rows)
 
 
-def _return_row(
-    site: str, ret: Return, digest: str, outside: bool, order_id: str, order_checked_at: datetime | None
-) -> dict[str, Any]:
+def mark_overdue(connection: Connection, site: str, delivered_before: datetime) -> None:
+    """Has live returns decided again whose goods came before a moment and are not inspected to the end."""
+    connection.execute(
+        update(returns)
+        .where(
+            returns.c.site == site,
+            ~returns.c.overdue,
+            returns.c.delivered_at <= delivered_before,
+            returns.c.inspection != "done",
+            ~returns.c.settled_outside,
+        )
+        .values(overdue=True, dirty=True)
+    )
+
+
+def _return_row(site: str, ret: Return, digest: str, outside: bool, now: datetime) -> dict[str, Any]:
     return {
         "site": site,
         "return_id": ret.return_id,
@@ -185,8 +204,14 @@ def _return_row(
         "refunded": ret.refunded,
         "unknown": list(ret.unknown),
         "digest": digest,
-        "order_id": order_id,
-        "order_checked_at": order_checked_at,
+        "order_id": "",
+        "order_checked_at": None,
+        "buyer_checked": False,
+        "delivered_at": (ret.delivered_at or now) if ret.delivered else None,
+        "seen_at": now,
+        "missed_sweeps": 0,
+        "overdue": False,
+        "handling_fee": ret.handling_fee,
         "settled_outside": outside,
         "credited_basis": "",
         "po_number": "",
@@ -219,6 +244,12 @@ def _line_rows(site: str, ret: Return) -> list[dict[str, Any]]:
     ]
 
 
+def mark_unfinished(connection: Connection, site: str) -> None:
+    """Has everything decided again that is not finished, or has something open."""
+    unfinished = or_(returns.c.settlement.not_in(FINISHED), _has_open_exception())
+    mark_dirty(connection, site, and_(~returns.c.settled_outside, unfinished))
+
+
 def mark_dirty(connection: Connection, site: str, condition: Any) -> None:
     """Has the returns that fit a condition decided again in the next reconcile."""
     connection.execute(update(returns).where(returns.c.site == site, condition).values(dirty=True))
@@ -232,30 +263,45 @@ def stage_orders(
 ) -> int:
     """Stages list rows of orders, without their lines; returns how many were new or had changed.
 
-    What hangs on a changed order is decided again: returns not finished, and those with something open.
+    What hangs on a changed order is decided again: returns not finished, and those with something open; where it
+    changed in what returns rest on, all of them.
     """
     newest = {order.order_id: (order, at, raw) for order, at, raw in sorted(batch, key=lambda item: item[1])}
     standing = {
-        row.order_id: row.digest
+        row.order_id: (row.digest, row.substance)
         for ids in chunks(list(newest))
         for row in connection.execute(
-            select(orders.c.order_id, orders.c.digest).where(orders.c.site == site, orders.c.order_id.in_(ids))
+            select(orders.c.order_id, orders.c.digest, orders.c.substance).where(
+                orders.c.site == site, orders.c.order_id.in_(ids)
+            )
         )
     }
-    changed = [(o, at, raw) for o, at, raw in newest.values() if standing.get(o.order_id) != raw.digest]
+    changed = [(o, at, raw) for o, at, raw in newest.values() if standing.get(o.order_id, ("",))[0] != raw.digest]
     keep_raw(connection, site, "sparklayer.orders", (raw for _, _, raw in changed), now)
     upsert(connection, OrderRow, [_order_head(site, order, at) | {"digest": raw.digest} for order, at, raw in changed])
-    for ids in chunks([order.order_id for order, _, _ in changed if order.order_id in standing]):
-        mark_dirty(
-            connection,
-            site,
-            and_(
-                returns.c.order_id.in_(ids),
-                or_(returns.c.settlement.not_in(FINISHED), _has_open_exception()),
-                returns.c.status.not_in(("cancelled", "expired")),
-            ),
-        )
+    unfinished = and_(
+        or_(returns.c.settlement.not_in(FINISHED), _has_open_exception()),
+        returns.c.status.not_in(("cancelled", "expired")),
+    )
+    _decide_again(connection, site, [o.order_id for o, _, _ in changed if o.order_id in standing], unfinished)
+    other = [o.order_id for o, _, _ in changed if standing.get(o.order_id, ("", ""))[1] not in ("", _substance(o))]
+    _decide_again(connection, site, other, ~returns.c.settled_outside)
     return len(changed)
+
+
+def _decide_again(connection: Connection, site: str, order_ids: Sequence[str], which: ColumnElement[bool]) -> None:
+    for ids in chunks(order_ids):
+        connection.execute(
+            update(returns)
+            .where(returns.c.site == site, returns.c.order_id.in_(ids), which)
+            .values(dirty=True, buyer_checked=False)
+        )
+
+
+def _substance(order: Order) -> str:
+    """What a list row says of an order that returns rest on; our own credits don't change it."""
+    said = [order.type, order.payment_method, order.po_number, order.currency, order.total, order.fulfilment]
+    return hashlib.blake2b(orjson.dumps([*said, order.customer_ids]), digest_size=16).hexdigest()
 
 
 def _has_open_exception() -> ColumnElement[bool]:
@@ -272,11 +318,12 @@ def stage_order_details(
 ) -> None:
     """Stages orders with their lines, as of the version that the list last showed (or as found by a look-up)."""
     keep_raw(connection, site, "sparklayer.order_details", (raw for _, _, raw in batch), now)
+    rows = [_order_head(site, order, at) | _order_whole(order) | {"digest": raw.digest} for order, at, raw in batch]
     upsert(
         connection,
         OrderRow,
-        [_order_head(site, order, at) | {"digest": raw.digest} for order, at, raw in batch],
-        update=[name for name in _order_head(site, *batch[0][:2]) if name not in ("site", "order_id")] if batch else (),
+        rows,
+        update=[name for name in rows[0] if name not in ("site", "order_id", "digest")] if rows else (),
     )
     for slice_ in chunks(batch):
         ids = [order.order_id for order, _, _ in slice_]
@@ -312,7 +359,13 @@ def _order_head(site: str, order: Order, updated_at: datetime) -> dict[str, Any]
         "customer_ids": list(order.customer_ids),
         "placed_at": order.placed_at,
         "updated_at": updated_at,
+        "substance": _substance(order),
     }
+
+
+def _order_whole(order: Order) -> dict[str, Any]:
+    """What only an order with its packages says."""
+    return {"cancelled": order.cancelled, "shipping_net": order.shipping_net, "shipping_tax": order.shipping_tax}
 
 
 def _order_line_rows(site: str, order: Order) -> list[dict[str, Any]]:
@@ -377,7 +430,7 @@ def link(connection: Connection, site: str, links: Mapping[str, str]) -> None:
         connection.execute(
             update(returns)
             .where(returns.c.site == site, returns.c.return_id == bindparam("of_return"))
-            .values(order_id=bindparam("to_order"), dirty=True),
+            .values(order_id=bindparam("to_order"), buyer_checked=False, dirty=True),
             [{"of_return": return_id, "to_order": order_id} for return_id, order_id in links.items()],
         )
 
@@ -464,6 +517,15 @@ def customers_to_read(connection: Connection, site: str) -> list[str]:
     }
     met = read_customers(connection, site, strangers)
     return [*wanted, *(lookup for lookup in sorted(strangers) if lookup not in met)]
+
+
+def note_buyers_checked(connection: Connection, site: str) -> None:
+    """The customers of all that waits for a decision have been asked for."""
+    connection.execute(
+        update(returns)
+        .where(returns.c.site == site, returns.c.dirty, returns.c.order_id != "", ~returns.c.buyer_checked)
+        .values(buyer_checked=True)
+    )
 
 
 def read_customers(connection: Connection, site: str, lookups: Collection[str]) -> dict[str, Customer]:

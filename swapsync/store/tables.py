@@ -116,7 +116,7 @@ class ReturnRow(SQLModel, table=True):
     ``dirty`` marks returns whose facts changed since they were last decided.
     ``buyer_checked``: the customers of return and order were asked for. ``delivered_at``: when the goods came, by Swap,
     else when that was first seen. ``seen_at`` and ``missed_sweeps``: when Swap last showed the return, and how often in
-    a row it didn't when asked.
+    a row it didn't when asked. ``overdue``: nobody inspected the goods within the site's limit.
     """
 
     __tablename__ = "return_authorisation"
@@ -132,6 +132,8 @@ class ReturnRow(SQLModel, table=True):
         Index("ix_return_order", "site", "order_id", "return_id"),
         Index("ix_return_settlement", "site", "settlement"),
         Index("ix_return_rma", "site", "rma_number"),
+        Index("ix_return_delivered", "site", "overdue", "delivered_at"),
+        Index("ix_return_seen", "site", "settled_outside", "seen_at"),
     )
     site: str = _key()
     return_id: str = _key()
@@ -163,6 +165,7 @@ class ReturnRow(SQLModel, table=True):
     delivered_at: datetime | None = _moment()
     seen_at: datetime | None = _moment()
     missed_sweeps: int = 0
+    overdue: bool = False
     handling_fee: int = _minor()
 
 
@@ -195,6 +198,7 @@ class OrderRow(SQLModel, table=True):
     """A SparkLayer purchase. ``digest`` is its list row's version, ``detail_digest`` the version its lines are of.
 
     ``cancelled``: every package of it is. ``shipping_net`` and ``shipping_tax``: what was charged for carriage.
+    ``substance``: fingerprint of what the list says of it that returns rest on.
     """
 
     __tablename__ = "sales_order"
@@ -215,6 +219,7 @@ class OrderRow(SQLModel, table=True):
     cancelled: bool = False
     shipping_net: int = _minor()
     shipping_tax: int = _minor()
+    substance: str = _text()
 
 
 class OrderLineRow(SQLModel, table=True):

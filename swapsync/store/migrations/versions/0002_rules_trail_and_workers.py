@@ -21,14 +21,17 @@ def upgrade() -> None:
         _moment("delivered_at"),
         _moment("seen_at"),
         _whole("missed_sweeps"),
+        _flag("overdue"),
         _minor("handling_fee"),
     )
+    op.create_index("ix_return_delivered", "return_authorisation", ["site", "overdue", "delivered_at"])
+    op.create_index("ix_return_seen", "return_authorisation", ["site", "settled_outside", "seen_at"])
     _add(
         "return_line",
         *(_text(f"{part}_reason_{what}") for part in ("main", "sub") for what in ("id", "text")),
         _text("reason_code"),
     )
-    _add("sales_order", _flag("cancelled"), _minor("shipping_net"), _minor("shipping_tax"))
+    _add("sales_order", _flag("cancelled"), _minor("shipping_net"), _minor("shipping_tax"), _text("substance"))
     _add("finding", _text("sku"))
     _add("credit_note", _text("kind", "credit"), _text("voids"), _text("reason"), _text("actor"))
     _add(
