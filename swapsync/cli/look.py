@@ -159,7 +159,8 @@ def _print_return(item: Item) -> None:
         "Lines",
         {
             "SKU": lambda line: line["sku"],
-            " returned": lambda line: line["quantity"],
+            " announced": lambda line: line["quantity"],
+            " received": lambda line: line["received_quantity"],
             " accepted": lambda line: line["accepted_quantity"],
             "type": lambda line: line["return_type"],
             "reason": lambda line: line["reason"],
@@ -176,7 +177,7 @@ def _print_return(item: Item) -> None:
         "Found by the warehouse",
         {
             "at": lambda finding: _when(finding["found_at"]),
-            "line": lambda finding: _sku_of(item, finding["line_id"]),
+            "SKU": lambda finding: finding["sku"] or finding["line_id"],
             " quantity": lambda finding: finding["quantity"],
             "condition": lambda finding: finding["condition"],
             "by": lambda finding: finding["actor"],
@@ -213,10 +214,6 @@ def _print_return(item: Item) -> None:
         },
         item["events"],
     )
-
-
-def _sku_of(item: Item, line_id: str) -> str:
-    return next((line["sku"] for line in item["lines"] if line["line_id"] == line_id), line_id)
 
 
 @credit_notes.command("list")

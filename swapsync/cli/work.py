@@ -23,7 +23,9 @@ def register(app: typer.Typer) -> None:
 def inspect(
     rma: Annotated[str | None, typer.Argument(metavar="[RMA]", help="The return's RMA number.")] = None,
     sku: Annotated[str | None, typer.Option(help="The SKU that was found, as it stands on the return.")] = None,
-    condition: Annotated[str | None, typer.Option(help="sellable, damaged, missing, wrong_item or no_value.")] = None,
+    condition: Annotated[
+        str | None, typer.Option(help="sellable, damaged, missing, wrong_item, no_value or unexpected.")
+    ] = None,
     quantity: Annotated[str | None, typer.Option(help="How many units.")] = None,
     file: Annotated[
         Path | None,

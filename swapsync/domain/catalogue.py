@@ -37,6 +37,7 @@ class Action(StrEnum):
     CREDIT = "credit"
     DENY = "deny"
     RETRY = "retry"
+    WRITE_OFF = "write-off"
     WRITTEN = "written"
     NOT_WRITTEN = "not-written"
 
@@ -225,9 +226,10 @@ CATALOGUE: dict[Code, Entry] = {
         _O,
         _MID,
         "Something came that no line of the return announces.",
-        "Keep it in inspection, ask the buyer, then close with --action accept.",
+        "Keep it and ask the buyer. --action accept if it stays where it is; --action write-off if units booked in "
+        "for the return were another item and are gone from inspection.",
         "it is decided",
-        (Action.ACCEPT,),
+        (Action.ACCEPT, Action.WRITE_OFF),
     ),
     Code.RESTOCK_DRIFT: Entry(
         _O,

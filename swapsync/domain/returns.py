@@ -51,13 +51,14 @@ class Remedy(StrEnum):
 
 
 class Condition(StrEnum):
-    """The warehouse's finding for some units of a line."""
+    """The warehouse's finding for some units of a line; ``UNEXPECTED`` units belong to no line of the return."""
 
     SELLABLE = "sellable"
     DAMAGED = "damaged"
     MISSING = "missing"
     WRONG_ITEM = "wrong_item"
     NO_VALUE = "no_value"
+    UNEXPECTED = "unexpected"
 
 
 class Logistics(StrEnum):
@@ -163,12 +164,16 @@ class Return:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What the warehouse found for some units of a line; ``key`` names the finding."""
+    """What the warehouse found for some units of a line; ``key`` names the finding.
+
+    What no line announces has a blank ``line_id``, and ``sku`` is what came.
+    """
 
     line_id: str
     condition: Condition
     quantity: int
     key: str = ""
+    sku: str = ""
 
 
 def found(findings: Iterable[Finding], line_id: str) -> Counter[Condition]:
@@ -177,6 +182,15 @@ def found(findings: Iterable[Finding], line_id: str) -> Counter[Condition]:
     for finding in findings:
         if finding.line_id == line_id:
             units[finding.condition] += finding.quantity
+    return units
+
+
+def unexpected(findings: Iterable[Finding]) -> Counter[str]:
+    """Units that no line announces, by SKU."""
+    units: Counter[str] = Counter()
+    for finding in findings:
+        if finding.condition is Condition.UNEXPECTED:
+            units[finding.sku] += finding.quantity
     return units
 
 

@@ -32,8 +32,12 @@ from swapsync.domain.returns import (
     found,
     inspection,
     logistics,
+    unexpected,
 )
 from swapsync.domain.stock import Movement, Step, movements_due
+
+UNANNOUNCED = "unannounced:"
+"""What the subject of an ``UNEXPECTED_ITEM`` begins with that belongs to no line; its SKU follows."""
 
 
 class Route(StrEnum):
@@ -405,6 +409,7 @@ class _Book:
     ``frozen``: nothing at all may follow. ``money_held``: no credit yet. ``denied``: no credit, as a person decided.
     ``held_lines``: neither credit nor stock for them. ``asked_lines``: no credit for them until a person decides.
     ``changed_lines``: no further credit for them, since the order is another than the one they were credited by.
+    ``written_off``: their wrong items leave inspection, as a person decided.
     """
 
     def __init__(self, facts: ReturnFacts, order: Order | None, policy: Policy) -> None:
@@ -417,6 +422,7 @@ class _Book:
         self.held_lines: set[str] = set()
         self.asked_lines: set[str] = set()
         self.changed_lines: set[str] = set()
+        self.written_off: set[str] = set()
         self.route: Route | None = None
         self.po_number = order.po_number if order else ""
 
@@ -424,6 +430,9 @@ class _Book:
 
     def check_return(self) -> None:
         ret, order = self.ret, self.order
+        for sku, came in unexpected(self.facts.findings).items():
+            detail = f"{came} x {sku} came, which no line of the return announces"
+            self._open(Code.UNEXPECTED_ITEM, f"{UNANNOUNCED}{sku}", detail, sku)
         for value in ret.unknown:
             self._open(Code.UNKNOWN_VALUE, value, f"swapsync has no meaning for {value}", holds=Holds.EVERYTHING)
         if self.facts.vanished:
@@ -569,7 +578,9 @@ class _Book:
         if short := units[Condition.MISSING]:
             note(Code.INSPECTION_SHORT, f"{short} of {line.quantity} {sku} did not come")
         if wrong := units[Condition.WRONG_ITEM]:
-            note(Code.UNEXPECTED_ITEM, f"{wrong} of {line.quantity} {sku} are another item")
+            ruling = note(Code.UNEXPECTED_ITEM, f"{wrong} of {line.quantity} {sku} are another item")
+            if ruling is not None and ruling.action is Action.WRITE_OFF:
+                self.written_off.add(line.line_id)
         doubtful = units[Condition.DAMAGED] + units[Condition.NO_VALUE]
         asks = []
         if doubtful and line.remedy is not Remedy.STOCK_ONLY:
@@ -762,6 +773,7 @@ class _Book:
                 restock_announced=restock_announced,
                 units=found(self.facts.findings, line.line_id),
                 moved=self.facts.moved.get((line.line_id, sku), {}),
+                write_off=line.line_id in self.written_off,
             )
         return tuple(due)
 
@@ -772,7 +784,7 @@ class _Book:
         if ret.called_off:
             return (Milestone(ret.status.value),)
         reached = [Milestone.AUTHORISED]
-        if ret.delivered or any(f.condition is not Condition.MISSING for f in self.facts.findings):
+        if ret.delivered or any(f.line_id and f.condition is not Condition.MISSING for f in self.facts.findings):
             reached.append(Milestone.RECEIVED)
         if self.route is Route.GATEWAY and ret.status is ReturnStatus.CLOSED and ret.refunded > 0:
             reached.append(Milestone.REFUNDED)

@@ -25,6 +25,7 @@ class Step(StrEnum):
     RESTOCKED = "restocked"
     DAMAGED = "damaged"
     DISPOSED = "disposed"
+    WRITTEN_OFF = "written_off"
 
 
 ROUTE: Mapping[Step, tuple[Location, Location]] = {
@@ -33,6 +34,7 @@ ROUTE: Mapping[Step, tuple[Location, Location]] = {
     Step.RESTOCKED: (Location.INSPECTION, Location.SELLABLE),
     Step.DAMAGED: (Location.INSPECTION, Location.DAMAGED),
     Step.DISPOSED: (Location.INSPECTION, Location.OUTSIDE),
+    Step.WRITTEN_OFF: (Location.INSPECTION, Location.OUTSIDE),
 }
 
 
@@ -46,6 +48,12 @@ class Movement:
     quantity: int
 
 
+def units_received(announced: int, *, delivered: bool, units: Counter[Condition]) -> int:
+    """Units of a line that came, by the warehouse's findings and, for what it has not counted, Swap's word."""
+    missing = units[Condition.MISSING]
+    return max(announced - missing, 0) if delivered else min(units.total() - missing, announced)
+
+
 def movements_due(
     line_id: str,
     sku: str,
@@ -55,12 +63,14 @@ def movements_due(
     restock_announced: bool,
     units: Counter[Condition],
     moved: Mapping[Step, int],
+    write_off: bool = False,
 ) -> tuple[Movement, ...]:
     """What the facts ask for beyond what has moved already; the same facts ask for nothing twice.
 
     ``units``: the warehouse's findings; they prove receipt by themselves. ``delivered``: the announced units count as
     received, never more. ``restock_announced``: without a finding, the announced units may be sold again. Wrong items
-    stay in inspection; missing units leave it only if they were booked into it. Nothing is ever moved back by itself.
+    stay in inspection unless a person wrote them off (``write_off``); missing units leave it only if they were booked
+    into it. Nothing is ever moved back by itself.
     """
     in_the_parcel = units.total() - units[Condition.MISSING]
     received = max(announced if delivered else min(in_the_parcel, announced), moved.get(Step.RECEIVED, 0))
@@ -70,6 +80,7 @@ def movements_due(
         Step.DAMAGED: units[Condition.DAMAGED],
         Step.DISPOSED: units[Condition.NO_VALUE],
         Step.RESTOCKED: units[Condition.SELLABLE],
+        Step.WRITTEN_OFF: units[Condition.WRONG_ITEM] if write_off else 0,
     }
     if restock_announced and not units:
         target[Step.RESTOCKED] = announced

@@ -21,6 +21,7 @@ from swapsync.store.tables import FindingRow
 
 COLUMNS = ("rma", "sku", "condition", "quantity")
 DELIMITERS = ",;\t"
+MAX_DIGITS = 7
 
 
 class UnreadableFile(ValueError):
@@ -170,6 +171,8 @@ def _rows(connection: Connection, site: str, entry: Entry) -> list[dict[str, Any
     quantity = _quantity(entry.quantity)
     ret = _return(connection, site, entry.rma)
     room = _room(connection, site, ret.return_id, entry.sku)
+    if condition is Condition.UNEXPECTED:
+        return [_unexpected(entry, ret.return_id, quantity, sum(units for _, units in room))]
     if not room:
         raise ValueError(f"RMA {entry.rma} has no line with SKU {entry.sku}")
     if quantity > sum(units for _, units in room):
@@ -182,16 +185,28 @@ def _rows(connection: Connection, site: str, entry: Entry) -> list[dict[str, Any
         part = min(units, quantity)
         quantity -= part
         if part:
-            rows.append(
-                {
-                    "finding_key": f"{entry.key}:{line_id}",
-                    "return_id": ret.return_id,
-                    "line_id": line_id,
-                    "condition": condition,
-                    "quantity": part,
-                }
-            )
+            rows.append(_finding(entry, ret.return_id, line_id, condition, part))
     return rows
+
+
+def _unexpected(entry: Entry, return_id: str, quantity: int, expected: int) -> dict[str, Any]:
+    """The finding of units that no line of the return announces, or that came beyond what it announces."""
+    if not entry.sku:
+        raise ValueError("the SKU that came is missing")
+    if expected:
+        raise ValueError(f"RMA {entry.rma} still expects {expected} x {entry.sku}: say in what condition these are")
+    return _finding(entry, return_id, "", Condition.UNEXPECTED, quantity) | {"sku": entry.sku}
+
+
+def _finding(entry: Entry, return_id: str, line_id: str, condition: Condition, quantity: int) -> dict[str, Any]:
+    return {
+        "finding_key": f"{entry.key}:{line_id}",
+        "return_id": return_id,
+        "line_id": line_id,
+        "condition": condition,
+        "quantity": quantity,
+        "sku": "",
+    }
 
 
 def _condition(word: str) -> Condition:
@@ -203,8 +218,10 @@ def _condition(word: str) -> Condition:
 
 
 def _quantity(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) == 0:
-        raise ValueError(f"quantity {text!r} is not a whole number above zero")
+    if not text.isascii() or not text.isdigit() or not text.strip("0"):
+        raise ValueError(f"quantity {text[:20]!r} is not a whole number above zero")
+    if len(text.lstrip("0")) > MAX_DIGITS:
+        raise ValueError(f"quantity {text[:20]}… is more than any parcel holds")
     return int(text)
 
 

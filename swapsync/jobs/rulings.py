@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, insert, or_, select, update
 
 from swapsync.domain.catalogue import CATALOGUE, Action, Code
+from swapsync.domain.settlement import UNANNOUNCED
 from swapsync.jobs.push_restocks import stock_writes
 from swapsync.store import exceptions, outbox, runs
 from swapsync.store.cases import rulings
@@ -71,6 +72,8 @@ def _take(
         _settle_stock_write(connection, int(subject.removeprefix("write:")), action, now)
     elif action is Action.LINK_ORDER:
         _link_order(connection, row, value)
+    elif action is Action.WRITE_OFF and subject.startswith(UNANNOUNCED):
+        raise RulingRefused(f"nothing of {row.sku} was booked into stock, so there is nothing to write off")
     elif action is Action.TEACH_ALIAS:
         subject = _teach_alias(connection, row, value)
     connection.execute(

@@ -149,7 +149,9 @@ class _Loader:
         return ReturnFacts(
             ret=to_return(row, self.lines.get(row.return_id, [])),
             findings=tuple(
-                Finding(finding.line_id, Condition(finding.condition), finding.quantity, finding.finding_key)
+                Finding(
+                    finding.line_id, Condition(finding.condition), finding.quantity, finding.finding_key, finding.sku
+                )
                 for finding in self.findings.get(row.return_id, [])
             ),
             credited=tuple(_credited(note, line) for note, line in lines if line.kind == LineKind.GOODS),

@@ -14,8 +14,9 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, or_, 
 
 from swapsync.domain import money
 from swapsync.domain.catalogue import CATALOGUE, Code, Owner
-from swapsync.domain.returns import Condition, Inspection, Logistics, Remedy, ReturnStatus, Settlement
+from swapsync.domain.returns import Condition, Delivery, Inspection, Logistics, Remedy, ReturnStatus, Settlement
 from swapsync.domain.settlement import method_key
+from swapsync.domain.stock import units_received
 from swapsync.moments import or_none, to_text
 from swapsync.settings import JOBS
 from swapsync.store.cases import credit_note_lines, credit_notes, findings, movements
@@ -86,13 +87,14 @@ def show_return(connection: Connection, site: str, return_id: str) -> Item:
     """One return's whole story across both systems.
 
     What the list says, and: ``swap`` (its own figures), ``order`` (None while it isn't found), the lines with the order
-    line that each was matched to, ``findings``, ``credit_notes``, ``movements``, ``deliveries``, ``exception_details``
+    line that each was matched to and the units that came (``received_quantity``), ``findings``, ``credit_notes``,
+    ``movements``, ``deliveries``, ``exception_details``
     (also the resolved ones) and ``events`` in order of time. Raises KeyError when there is no such return.
     """
-    found = _return_items(connection, [returns.c.site == site, returns.c.return_id == return_id])
-    if not found:
+    items = _return_items(connection, [returns.c.site == site, returns.c.return_id == return_id])
+    if not items:
         raise KeyError(return_id)
-    item = found[0]
+    item = items[0]
     row = connection.execute(select(returns).where(returns.c.site == site, returns.c.return_id == return_id)).one()
     sold = {
         line.line_key: line
@@ -103,14 +105,26 @@ def show_return(connection: Connection, site: str, return_id: str) -> Item:
     order = connection.execute(
         select(orders).where(orders.c.site == site, orders.c.order_id == row.order_id)
     ).one_or_none()
-    for line in item["lines"]:
-        match = sold.get(line["matched_order_line"])
-        line["order_line"] = _sold(match, order.currency) if match and order else None
 
     def of_return(source: Any, *by: Any) -> Sequence[Row[Any]]:
         return connection.execute(
             select(source).where(source.c.site == site, source.c.return_id == return_id).order_by(*by)
         ).all()
+
+    inspected = of_return(findings, findings.c.id)
+    skus = {line["line_id"]: line["sku"] for line in item["lines"]}
+    units: dict[str, Counter[Condition]] = defaultdict(Counter)
+    for finding in inspected:
+        units[finding.line_id][Condition(finding.condition)] += finding.quantity
+    called_off = row.status in (ReturnStatus.CANCELLED, ReturnStatus.EXPIRED)
+    for line in item["lines"]:
+        match = sold.get(line["matched_order_line"])
+        line["order_line"] = _sold(match, order.currency) if match and order else None
+        line["received_quantity"] = units_received(
+            line["quantity"],
+            delivered=row.delivery == Delivery.DELIVERED and not called_off,
+            units=units[line["line_id"]],
+        )
 
     return item | {
         "swap": {
@@ -125,12 +139,13 @@ def show_return(connection: Connection, site: str, return_id: str) -> Item:
         "findings": [
             {
                 "line_id": finding.line_id,
+                "sku": finding.sku or skus.get(finding.line_id, ""),
                 "condition": finding.condition,
                 "quantity": finding.quantity,
                 "found_at": to_text(finding.found_at),
                 "actor": finding.actor,
             }
-            for finding in of_return(findings, findings.c.id)
+            for finding in inspected
         ],
         "credit_notes": _credit_note_items(
             connection, [credit_notes.c.site == site, credit_notes.c.return_id == return_id]

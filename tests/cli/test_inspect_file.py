@@ -1,7 +1,5 @@
 """The warehouse's CSV as people really send it, through the command: each wrong row named, each good one taken once."""
 
-import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,11 +7,10 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from swapsync.cli import main
 from swapsync.jobs.workplace import Workplace
 from swapsync.sandbox.world import World, return_line
 from swapsync.store.cases import findings
-from tests.conftest import Desk, run
+from tests.conftest import Answer, Ask, Desk, run
 from tests.scenario import credited, returned, sold
 
 HEADER = b"rma,sku,condition,quantity\n"
@@ -31,39 +28,19 @@ def place(desk: Desk, world: World) -> Workplace:
 
 
 @pytest.fixture
-def command(
-    place: Workplace,
-    database_url: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> Callable[..., tuple[int, str, str]]:
-    """``swapsync inspect --file`` on a file of these bytes: its exit code, and what it printed and complained of."""
-    for name in [name for name in os.environ if name.startswith("SWAPSYNC_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("SWAPSYNC_DATABASE_URL", database_url)
-    monkeypatch.chdir(tmp_path)
+def command(place: Workplace, ask_store: Ask, database_url: str, tmp_path: Path) -> Callable[..., Answer]:
+    """``swapsync inspect --file`` on a file of these bytes."""
 
-    def inspect(content: bytes, *options: str) -> tuple[int, str, str]:
+    def inspect(content: bytes, *options: str) -> Answer:
         (tmp_path / "findings.csv").write_bytes(content)
-        monkeypatch.setattr("sys.argv", ["swapsync", "inspect", "--file", "findings.csv", *options])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        captured = capsys.readouterr()
-        return int(ended.value.code or 0), captured.out, captured.err
+        return ask_store(database_url, "inspect", "--file", "findings.csv", *options)
 
     return inspect
 
 
 @pytest.fixture
-def load(command: Callable[..., tuple[int, str, str]]) -> Load:
-    def take(content: bytes) -> dict[str, Any]:
-        code, out, err = command(content, "--json")
-        assert code == 0, err
-        answer: dict[str, Any] = json.loads(out)
-        return answer
-
-    return take
+def load(command: Callable[..., Answer]) -> Load:
+    return lambda content: command(content, "--json").json
 
 
 def counts(intake: dict[str, Any]) -> tuple[int, int, int]:
@@ -132,14 +109,14 @@ def test_each_wrong_row_is_named_with_line_and_reason_and_the_good_ones_are_take
     ],
 )
 def test_a_wrong_header_is_named_and_nothing_is_taken(
-    command: Callable[..., tuple[int, str, str]], place: Workplace, content: bytes, names: str
+    command: Callable[..., Answer], place: Workplace, content: bytes, names: str
 ) -> None:
-    code, out, err = command(content)
+    answer = command(content)
 
-    assert (code, out) == (2, "")
-    assert len(err.splitlines()) == 1
-    assert "findings.csv" in err
-    assert names in err
+    assert (answer.code, answer.out) == (2, "")
+    assert len(answer.err.splitlines()) == 1
+    assert "findings.csv" in answer.err
+    assert names in answer.err
     assert units(place) == []
 
 
@@ -208,10 +185,10 @@ def test_what_was_taken_is_credited_and_restocked_once(load: Load, place: Workpl
     assert world.sparklayer.level("MUG", "default") == 3
 
 
-def test_a_refused_row_is_shown_without_harm_to_the_terminal(command: Callable[..., tuple[int, str, str]]) -> None:
-    code, out, _ = command(HEADER + b"R1,\x1b[2JMUG,sellable,1\nR1,MUG,sellable,1\n")
+def test_a_refused_row_is_shown_without_harm_to_the_terminal(command: Callable[..., Answer]) -> None:
+    answer = command(HEADER + b"R1,\x1b[2JMUG,sellable,1\nR1,MUG,sellable,1\n")
 
-    assert code == 0
-    assert "\x1b" not in out
-    assert "refused, line 2: " in out
-    assert "taken: RMA R1, 1 x MUG sellable" in out
+    assert answer.code == 0
+    assert "\x1b" not in answer.out
+    assert "refused, line 2: " in answer.out
+    assert "taken: RMA R1, 1 x MUG sellable" in answer.out

@@ -128,9 +128,14 @@ def cases(draw: st.DrawFn) -> Case:
 
 @st.composite
 def findings_on(draw: st.DrawFn, ret: Return) -> list[Finding]:
+    of_line = draw(st.sampled_from(ret.lines)).line_id
     return [
-        Finding(draw(st.sampled_from(ret.lines)).line_id, draw(mostly(Condition.SELLABLE, *Condition)), units)
-        for units in draw(st.lists(st.integers(1, 3), max_size=2))
+        Finding("", condition, units, sku="CAP")
+        if condition is Condition.UNEXPECTED
+        else Finding(of_line, condition, units)
+        for condition, units in draw(
+            st.lists(st.tuples(mostly(Condition.SELLABLE, *Condition), st.integers(1, 3)), max_size=2)
+        )
     ]
 
 

@@ -96,7 +96,14 @@ def test_findings_of_one_line_are_added_up_by_condition() -> None:
 
 
 def test_conditions_and_states_are_stored_and_shown_under_their_own_names() -> None:
-    assert {condition.value for condition in Condition} == {"sellable", "damaged", "missing", "wrong_item", "no_value"}
+    assert {condition.value for condition in Condition} == {
+        "sellable",
+        "damaged",
+        "missing",
+        "wrong_item",
+        "no_value",
+        "unexpected",
+    }
     assert {state.value for state in Inspection} == {"none", "partial", "done"}
     assert {state.value for state in Logistics} == {
         *("announced", "in_transit", "delivered", "cancelled", "expired", "vanished")

@@ -7,7 +7,7 @@ from types import MappingProxyType
 import pytest
 
 from swapsync.domain.returns import Condition
-from swapsync.domain.stock import ROUTE, Location, Movement, Step, movements_due
+from swapsync.domain.stock import ROUTE, Location, Movement, Step, movements_due, units_received
 
 
 def due(
@@ -16,6 +16,7 @@ def due(
     delivered: bool = False,
     restock_announced: bool = False,
     moved: Mapping[Step, int] = MappingProxyType({}),
+    write_off: bool = False,
     **found: int,
 ) -> dict[Step, int]:
     """Units to move by step, for a line of MUG; ``found``: units by condition."""
@@ -28,6 +29,7 @@ def due(
         restock_announced=restock_announced,
         units=units,
         moved=moved,
+        write_off=write_off,
     )
     assert all((movement.line_id, movement.sku) == ("mug", "MUG") for movement in movements)
     return {movement.step: movement.quantity for movement in movements}
@@ -80,6 +82,37 @@ def test_each_condition_moves_its_units_out_of_inspection(condition: str, step: 
 
 def test_wrong_items_stay_in_inspection() -> None:
     assert due(delivered=True, wrong_item=4) == {Step.RECEIVED: 4}
+
+
+def test_wrong_items_that_a_person_wrote_off_leave_inspection_once() -> None:
+    received = {Step.RECEIVED: 4}
+    assert due(delivered=True, wrong_item=3, write_off=True, moved=received) == {Step.WRITTEN_OFF: 3}
+    assert due(delivered=True, wrong_item=3, write_off=True, moved=received | {Step.WRITTEN_OFF: 3}) == {}
+    assert due(delivered=True, sellable=1, write_off=True, moved=received) == {Step.RESTOCKED: 1}
+
+
+def test_no_more_is_written_off_than_stands_in_inspection() -> None:
+    moved = {Step.RECEIVED: 4, Step.RESTOCKED: 3}
+    assert due(delivered=True, sellable=3, wrong_item=3, write_off=True, moved=moved) == {Step.WRITTEN_OFF: 1}
+
+
+@pytest.mark.parametrize(
+    ("delivered", "found", "received"),
+    [
+        (False, {}, 0),
+        (True, {}, 4),
+        (True, {"missing": 1}, 3),
+        (True, {"missing": 6}, 0),
+        (True, {"sellable": 1}, 4),
+        (False, {"sellable": 1, "damaged": 1, "missing": 1}, 2),
+        (False, {"wrong_item": 6}, 4),
+    ],
+)
+def test_what_came_is_what_was_delivered_less_what_is_missing_else_what_was_found(
+    delivered: bool, found: dict[str, int], received: int
+) -> None:
+    units = Counter({Condition(condition): quantity for condition, quantity in found.items()})
+    assert units_received(4, delivered=delivered, units=units) == received
 
 
 def test_findings_that_come_in_several_steps_move_only_what_is_new() -> None:
@@ -150,7 +183,14 @@ def test_receipt_comes_first_so_that_the_rest_finds_units_in_inspection() -> Non
 
 def test_locations_and_steps_are_stored_under_their_own_names() -> None:
     assert [location.value for location in Location] == ["outside", "inspection", "sellable", "damaged"]
-    assert [step.value for step in Step] == ["received", "missing", "restocked", "damaged", "disposed"]
+    assert [step.value for step in Step] == [
+        "received",
+        "missing",
+        "restocked",
+        "damaged",
+        "disposed",
+        "written_off",
+    ]
 
 
 def test_every_step_has_its_origin_and_its_destination() -> None:
@@ -160,4 +200,5 @@ def test_every_step_has_its_origin_and_its_destination() -> None:
         Step.RESTOCKED: (Location.INSPECTION, Location.SELLABLE),
         Step.DAMAGED: (Location.INSPECTION, Location.DAMAGED),
         Step.DISPOSED: (Location.INSPECTION, Location.OUTSIDE),
+        Step.WRITTEN_OFF: (Location.INSPECTION, Location.OUTSIDE),
     }
