@@ -376,10 +376,20 @@ def _print_exception(item: Item) -> None:
             "resolved": item["resolved_at"] and f"{_when(item['resolved_at'])}: {item['resolution']}",
         },
     )
+    for suggestion in item["suggestions"]:
+        _print_suggestion(suggestion)
     if item["status"] == "open":
         for action in item["actions"]:
             value = f' --value "{NEEDS_VALUE[action]}"' if action in NEEDS_VALUE else ""
             typer.echo(f"  swapsync exceptions resolve {item['id']} --action {action}{value}")
+
+
+def _print_suggestion(suggestion: Item) -> None:
+    name = suggestion.get("order") or suggestion.get("sku", "")
+    covers = f", covers {suggestion['covers']}" if "covers" in suggestion else ""
+    typer.echo(f"  suggested: {printable(name)}{covers}")
+    for line in suggestion["evidence"]:
+        typer.echo(f"    - {printable(line)}")
 
 
 @outbox.command("list")

@@ -35,11 +35,32 @@ def match_line(
     ``aliases``: SKU in Swap -> SKU on orders, as taught by a person. Whether SparkLayer's ``platform`` identifier of an
     order line is the line item's or the variant's is not published, so a variant id may fit either.
     """
+    for by, names in _attempts(line, history, aliases):
+        fitting = [order_line for order_line in order_lines if names(order_line)]
+        if len(fitting) == 1:
+            return LineMatch(fitting[0], by)
+    return LineMatch(None, suggestions=near_matches(line.sku, order_lines))
+
+
+def fitting_lines(
+    line: ReturnLine, order_lines: tuple[OrderLine, ...], history: SkuHistory, aliases: Mapping[str, str]
+) -> tuple[MatchedBy | None, tuple[OrderLine, ...]]:
+    """All order lines that a returned line may be of, by the best identifier that any of them shares with it."""
+    for by, names in _attempts(line, history, aliases):
+        if fitting := tuple(order_line for order_line in order_lines if names(order_line)):
+            return by, fitting
+    return None, ()
+
+
+def _attempts(
+    line: ReturnLine, history: SkuHistory, aliases: Mapping[str, str]
+) -> tuple[tuple[MatchedBy, Callable[[OrderLine], bool]], ...]:
+    """What a returned line may have in common with an order line, the surest first (rule 8)."""
     variants = history.variants_of(line.sku) if line.sku else frozenset()
     if line.variant_id:
         variants = frozenset({line.variant_id})
     known_as = {sku for variant in variants for sku in history.skus_of(variant)} - {""}
-    attempts: tuple[tuple[MatchedBy, Callable[[OrderLine], bool]], ...] = (
+    return (
         (MatchedBy.LINE_ITEM, lambda o: bool(line.line_item_id) and o.line_item_id == line.line_item_id),
         (MatchedBy.VARIANT, lambda o: bool(line.variant_id) and line.variant_id in (o.variant_id, o.line_item_id)),
         (MatchedBy.SKU, lambda o: bool(line.sku) and o.sku == line.sku),
@@ -49,11 +70,6 @@ def match_line(
             lambda o: len(variants) == 1 and (o.variant_id in variants if o.variant_id else o.sku in known_as),
         ),
     )
-    for by, names in attempts:
-        fitting = [order_line for order_line in order_lines if names(order_line)]
-        if len(fitting) == 1:
-            return LineMatch(fitting[0], by)
-    return LineMatch(None, suggestions=near_matches(line.sku, order_lines))
 
 
 def near_matches(sku: str, order_lines: tuple[OrderLine, ...]) -> tuple[str, ...]:

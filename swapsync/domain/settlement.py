@@ -35,6 +35,7 @@ from swapsync.domain.returns import (
     unexpected,
 )
 from swapsync.domain.stock import Movement, Step, movements_due
+from swapsync.domain.suggestions import Candidate, Suggestion, suggest_orders
 
 UNANNOUNCED = "unannounced:"
 """What the subject of an ``UNEXPECTED_ITEM`` begins with that belongs to no line; its SKU follows."""
@@ -174,12 +175,17 @@ class ReturnFacts:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """An order with all of its returns; or a return without an order. ``aliases``: SKU in Swap -> SKU on orders."""
+    """An order with all of its returns; or a return without an order. ``aliases``: SKU in Swap -> SKU on orders.
+
+    ``candidates``: the orders that a return without one may be of; ``left_out`` older ones were not looked at.
+    """
 
     order: Order | None
     returns: tuple[ReturnFacts, ...]
     history: SkuHistory = field(default_factory=lambda: SkuHistory({}))
     aliases: Mapping[str, str] = field(default_factory=dict)
+    candidates: tuple[Candidate, ...] = ()
+    left_out: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +193,7 @@ class Problem:
     """Something a person must see. ``subject`` tells two causes of one code apart; ``sku`` is blank for a return.
 
     ``about``: what a person's ruling on it rests on; while it stays the same, the ruling holds. ``holds``: what it
-    keeps from happening.
+    keeps from happening. ``suggestions``: ways out for the person, best first.
     """
 
     code: Code
@@ -196,6 +202,7 @@ class Problem:
     sku: str = ""
     about: str = ""
     holds: Holds = Holds.NOTHING
+    suggestions: tuple[Suggestion, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -348,7 +355,7 @@ def _decide_return(facts: ReturnFacts, case: Case, policy: Policy, ledger: _Orde
             ret.return_id, _match_lines(facts, case), (), where, seen, milestones=milestones, reasons=(why,)
         )
     book = _Book(facts, case.order, policy)
-    book.check_return()
+    book.check_return(case)
     order = case.order
     if order is None or (book.frozen and not facts.credited):
         return Decision(
@@ -428,7 +435,7 @@ class _Book:
 
     # -- the return as a whole ---------------------------------------------------------------------------------------
 
-    def check_return(self) -> None:
+    def check_return(self, case: Case) -> None:
         ret, order = self.ret, self.order
         for sku, came in unexpected(self.facts.findings).items():
             detail = f"{came} x {sku} came, which no line of the return announces"
@@ -442,7 +449,13 @@ class _Book:
             self._open(Code.REFUND_STUCK_IN_SWAP, "", f"Swap shows RMA {ret.rma_number} as {parked}")
         if order is None:
             names = f"id {ret.order_ref or '(none)'} or name {ret.order_name or '(none)'}"
-            self._hold_all(Code.ORPHANED_RETURN, "", f"SparkLayer has no order with {names}")
+            self._open(
+                Code.ORPHANED_RETURN,
+                "",
+                f"SparkLayer has no order with {names}",
+                holds=Holds.EVERYTHING,
+                suggestions=suggest_orders(ret, case.candidates, case.history, case.aliases, left_out=case.left_out),
+            )
             return
         if self.facts.same_buyer is False:
             detail = f"{ret.customer_email} asked for the return; order {order.visible} was bought by somebody else"
@@ -832,11 +845,12 @@ class _Book:
         sku: str = "",
         about: str = "",
         holds: Holds = Holds.NOTHING,
+        suggestions: tuple[Suggestion, ...] = (),
     ) -> Ruling | None:
         """Notes a problem, unless a person has ruled on exactly this; then their ruling comes back instead."""
         ruling = self.facts.rulings.get((code, subject))
         if ruling is None or ruling.about != (about or detail):
-            self._note(Problem(code, subject, detail, sku, about or detail, holds))
+            self._note(Problem(code, subject, detail, sku, about or detail, holds, suggestions))
             return None
         said = f"{detail}; a person decided: {ruling.action}{f' {ruling.value}' if ruling.value else ''}"
         self.reasons.append(Reason(RULE[code], Verdict.RELEASES, said, self._line_id(subject), code))

@@ -143,7 +143,7 @@ def clear_failures(connection: Connection, place: Workplace, delivered: Iterable
         )
 
 
-def _of_return(connection: Connection, site: str, return_id: str) -> dict[str, str]:
+def _of_return(connection: Connection, site: str, return_id: str) -> dict[str, Any]:
     row = connection.execute(
         select(returns.c.rma_number, returns.c.order_name).where(
             returns.c.site == site, returns.c.return_id == return_id

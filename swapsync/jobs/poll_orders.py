@@ -17,7 +17,7 @@ from swapsync.domain.catalogue import Code
 from swapsync.domain.orders import Customer, Order
 from swapsync.jobs.quarantine import release_readable, set_aside, unreadable
 from swapsync.jobs.workplace import Tally, Workplace, order_ref
-from swapsync.store import exceptions, runs, staging
+from swapsync.store import candidates, exceptions, runs, staging
 from swapsync.store.exceptions import Sighting
 from swapsync.store.staging import Received, received
 
@@ -163,12 +163,34 @@ def _look_up(place: Workplace, tally: Tally) -> None:
                 found[ret.return_id] = staged
             else:
                 missing.append(ret.return_id)
+        learned = _read_candidates(place, tally, missing)
         now = place.clock.now()
         with place.writing() as connection:
             unique = {staged[0].order_id: staged for staged in found.values()}
             staging.stage_order_details(connection, place.slug, list(unique.values()), now=now)
             staging.link(connection, place.slug, {rid: staged[0].order_id for rid, staged in found.items()})
             staging.note_look_up(connection, place.slug, missing, now)
+            staging.mark_dirty(connection, place.slug, staging.returns.c.return_id.in_(learned))
+
+
+def _read_candidates(place: Workplace, tally: Tally, orphans: list[str]) -> list[str]:
+    """Reads the customers of orphans, and the lines of the orders that these may be of: a bounded number for each.
+
+    It comes before the look-up is noted, so that an orphan is decided with what it takes to suggest its order. Returns
+    the orphans of which more is known than before.
+    """
+    with place.store.reading() as connection:
+        wanted = candidates.orphans(connection, place.slug, orphans)
+        lookups = candidates.customer_look_ups(connection, place.slug, wanted)
+    _stage_customers(place, tally, lookups)
+    with place.store.reading() as connection:
+        found = candidates.candidates_of(connection, place.slug, wanted)
+        unread = candidates.details_to_read(
+            connection, place.slug, (order_id for each in found.values() for order_id in each.order_ids)
+        )
+    _stage_details(place, tally, unread)
+    new = {order_id for order_id, _, _ in unread}
+    return [return_id for return_id, each in found.items() if new.intersection(each.order_ids)]
 
 
 def _find(place: Workplace, tally: Tally, platform_id: str, order_name: str) -> Staged | None:
@@ -182,6 +204,10 @@ def _find(place: Workplace, tally: Tally, platform_id: str, order_name: str) -> 
 def _read_details(place: Workplace, tally: Tally) -> None:
     with place.store.reading() as connection:
         wanted = staging.orders_to_read(connection, place.slug)
+    _stage_details(place, tally, wanted)
+
+
+def _stage_details(place: Workplace, tally: Tally, wanted: list[tuple[str, str, str]]) -> None:
     for part in _parts(wanted):
         batch, gone, unreadable = [], [], []
         for order_id, platform_id, visible in part:

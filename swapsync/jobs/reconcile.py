@@ -363,6 +363,7 @@ class Decisions:
                     order.visible if order else ret.order_name,
                     problem.sku,
                     problem.about,
+                    tuple(suggestion.as_row() for suggestion in problem.suggestions),
                 )
             )
 

@@ -11,6 +11,8 @@ from swapsync.domain.orders import Order, OrderLine, SkuHistory, same_buyer
 from swapsync.domain.returns import Condition, Delivery, Finding, Remedy, Return, ReturnLine, ReturnStatus, SwapQc
 from swapsync.domain.settlement import Case, Credited, DeliveredCredit, Extra, LineKind, ReturnFacts, Ruling
 from swapsync.domain.stock import Step
+from swapsync.domain.suggestions import Candidate
+from swapsync.store.candidates import Candidates, Orphan, candidates_of, claimed_units
 from swapsync.store.db import chunks, table
 from swapsync.store.staging import order_lines, orders, read_customers, return_lines, returns, variant_skus
 from swapsync.store.tables import CreditNoteLineRow, CreditNoteRow, FindingRow, MovementRow, RulingRow
@@ -81,8 +83,25 @@ class _Loader:
         self.notes = _by(self._all(credit_notes, credit_notes.c.return_id, ids, credit_notes.c.n), "return_id")
         numbers = [note.number for notes in self.notes.values() for note in notes]
         self.note_lines = _by(self._all(credit_note_lines, credit_note_lines.c.number, numbers), "number")
+        self.found = candidates_of(
+            connection,
+            site,
+            [
+                Orphan(row.return_id, row.customer_email, row.order_name, row.submitted_at)
+                for row in self.return_rows
+                if not row.order_id and not row.settled_outside
+            ],
+        )
+        candidate_ids = sorted({order_id for found in self.found.values() for order_id in found.order_ids})
+        self.candidate_rows = {
+            row.order_id: row
+            for row in self._all(orders, orders.c.order_id, candidate_ids)
+            if row.detail_digest == row.digest
+        }
+        self.claimed = claimed_units(connection, site, list(self.candidate_rows))
+        with_lines = [*order_ids, *self.candidate_rows]
         self.order_lines = _by(
-            self._all(order_lines, order_lines.c.order_id, order_ids, order_lines.c.position), "order_id"
+            self._all(order_lines, order_lines.c.order_id, with_lines, order_lines.c.position), "order_id"
         )
         lookups = {f"id:{customer_id}" for row in self.order_rows for customer_id in row.customer_ids}
         lookups |= {f"email:{row.customer_email.casefold()}" for row in self.return_rows if row.customer_email}
@@ -105,7 +124,19 @@ class _Loader:
             facts = tuple(self._facts(ret, order) for ret in mine)
             yield Case(order, facts, history, self.aliases)
         for ret in by_order.get("", []):
-            yield Case(None, (self._facts(ret, None),))
+            found = self.found.get(ret.return_id, Candidates((), 0, None))
+            yield Case(None, (self._facts(ret, None),), history, self.aliases, self._candidates(found), found.left_out)
+
+    def _candidates(self, found: Candidates) -> tuple[Candidate, ...]:
+        return tuple(
+            Candidate(
+                self._order(row),
+                self.claimed.get(order_id, {}),
+                found.claimant is not None and found.claimant.customer_id in row.customer_ids,
+            )
+            for order_id in found.order_ids
+            if (row := self.candidate_rows.get(order_id))
+        )
 
     def _all(self, source: Any, column: Any, values: Sequence[str], *order: Any) -> list[Row[Any]]:
         rows: list[Row[Any]] = []

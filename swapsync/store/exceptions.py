@@ -30,6 +30,7 @@ class Sighting:
     order_name: str = ""
     sku: str = ""
     about: str = ""
+    suggestions: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -82,18 +83,24 @@ def settle(
     changed = [
         {
             "of_id": row.id,
-            "new_detail": sightings[key].detail,
-            "new_about": sightings[key].about or sightings[key].detail,
-            "new_count": row._mapping["count"] + 1,
+            "new_detail": s.detail,
+            "new_about": s.about or s.detail,
+            "new_suggestions": list(s.suggestions),
+            "new_count": row._mapping["count"] + (s.detail != row.detail),
         }
         for key, row in open_now.items()
-        if key in sightings and sightings[key].detail != row.detail
+        if (s := sightings.get(key)) and (s.detail, list(s.suggestions)) != (row.detail, row.suggestions)
     ]
     if changed:
         connection.execute(
             update(exceptions)
             .where(exceptions.c.id == bindparam("of_id"))
-            .values(detail=bindparam("new_detail"), about=bindparam("new_about"), count=bindparam("new_count")),
+            .values(
+                detail=bindparam("new_detail"),
+                about=bindparam("new_about"),
+                suggestions=bindparam("new_suggestions", type_=exceptions.c.suggestions.type),
+                count=bindparam("new_count"),
+            ),
             changed,
         )
     gone = [row for key, row in open_now.items() if key not in sightings]
@@ -151,6 +158,7 @@ def _row(site: str, sighting: Sighting, now: datetime) -> dict[str, Any]:
         "status": "open",
         "detail": sighting.detail,
         "about": sighting.about or sighting.detail,
+        "suggestions": list(sighting.suggestions),
         "count": 1,
         "opened_at": now,
         "due_at": now + entry.due_after,

@@ -16,6 +16,7 @@ from swapsync.store.events import Event, record_events
 from swapsync.store.tables import (
     CustomerRow,
     ExceptionRow,
+    OrderBuyerRow,
     OrderLineRow,
     OrderRow,
     RawRecord,
@@ -279,6 +280,7 @@ def stage_orders(
     changed = [(o, at, raw) for o, at, raw in newest.values() if standing.get(o.order_id, ("",))[0] != raw.digest]
     keep_raw(connection, site, "sparklayer.orders", (raw for _, _, raw in changed), now)
     upsert(connection, OrderRow, [_order_head(site, order, at) | {"digest": raw.digest} for order, at, raw in changed])
+    _note_buyers(connection, site, (order for order, _, _ in changed))
     unfinished = and_(
         or_(returns.c.settlement.not_in(FINISHED), _has_open_exception()),
         returns.c.status.not_in(("cancelled", "expired")),
@@ -325,6 +327,7 @@ def stage_order_details(
         rows,
         update=[name for name in rows[0] if name not in ("site", "order_id", "digest")] if rows else (),
     )
+    _note_buyers(connection, site, (order for order, _, _ in batch))
     for slice_ in chunks(batch):
         ids = [order.order_id for order, _, _ in slice_]
         connection.execute(
@@ -343,6 +346,18 @@ def stage_order_details(
             for line in order.lines
             if line.variant_id
         ),
+    )
+
+
+def _note_buyers(connection: Connection, site: str, of_orders: Iterable[Order]) -> None:
+    insert_new(
+        connection,
+        OrderBuyerRow,
+        [
+            {"site": site, "customer_id": customer_id, "order_id": order.order_id}
+            for order in of_orders
+            for customer_id in order.customer_ids
+        ],
     )
 
 

@@ -238,6 +238,15 @@ class OrderLineRow(SQLModel, table=True):
     tax: int = _minor()
 
 
+class OrderBuyerRow(SQLModel, table=True):
+    """An order by one of the customers that a version of it named: which orders an orphaned return may be of."""
+
+    __tablename__ = "order_buyer"
+    site: str = _key()
+    customer_id: str = _key()
+    order_id: str = _key()
+
+
 class CustomerRow(SQLModel, table=True):
     """The answer to one look-up of a customer: ``id:…`` or ``email:…``; a blank ``customer_id`` means nobody."""
 

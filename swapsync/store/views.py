@@ -408,6 +408,7 @@ def _exception(row: Row[Any]) -> Item:
         "order_name": row.order_name,
         "sku": row.sku,
         "detail": row.detail,
+        "suggestions": row.suggestions,
         "count": row._mapping["count"],
         "opened_at": to_text(row.opened_at),
         "due_at": to_text(row.due_at),

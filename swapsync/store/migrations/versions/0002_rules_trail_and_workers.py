@@ -82,6 +82,14 @@ def upgrade() -> None:
         sa.Column("notified_at", UtcDateTime(timezone=True), nullable=True),
         sa.PrimaryKeyConstraint("site", "name"),
     )
+    op.create_table(
+        "order_buyer",
+        sa.Column("site", sa.Text(), nullable=False),
+        sa.Column("customer_id", sa.Text(), nullable=False),
+        sa.Column("order_id", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("site", "customer_id", "order_id"),
+    )
+    _fill_order_buyers()
     _make_append_only("event")
 
 
@@ -103,6 +111,22 @@ def _make_append_only(table: str) -> None:
         f"CREATE TRIGGER {table}_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON {table} "
         f"FOR EACH STATEMENT EXECUTE FUNCTION {table}_append_only()"
     )
+
+
+def _fill_order_buyers() -> None:
+    order = sa.table(
+        "sales_order", *(sa.column(name) for name in ("site", "order_id")), sa.column("customer_ids", sa.JSON)
+    )
+    buyer = sa.table("order_buyer", *(sa.column(name) for name in ("site", "customer_id", "order_id")))
+    connection = op.get_bind()
+    rows = connection.execute(sa.select(order.c.site, order.c.order_id, order.c.customer_ids)).all()
+    buyers = [
+        {"site": row.site, "customer_id": customer_id, "order_id": row.order_id}
+        for row in rows
+        for customer_id in dict.fromkeys(row.customer_ids)
+    ]
+    for start in range(0, len(buyers), 1000):
+        connection.execute(buyer.insert(), buyers[start : start + 1000])
 
 
 def _add(table: str, *columns: sa.Column) -> None:  # type: ignore[type-arg]
