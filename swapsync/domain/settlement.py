@@ -449,13 +449,8 @@ class _Book:
             self._open(Code.REFUND_STUCK_IN_SWAP, "", f"Swap shows RMA {ret.rma_number} as {parked}")
         if order is None:
             names = f"id {ret.order_ref or '(none)'} or name {ret.order_name or '(none)'}"
-            self._open(
-                Code.ORPHANED_RETURN,
-                "",
-                f"SparkLayer has no order with {names}",
-                holds=Holds.EVERYTHING,
-                suggestions=suggest_orders(ret, case.candidates, case.history, case.aliases, left_out=case.left_out),
-            )
+            suggestions = suggest_orders(ret, case.candidates, case.history, case.aliases, left_out=case.left_out)
+            self._hold_all(Code.ORPHANED_RETURN, "", f"SparkLayer has no order with {names}", suggestions=suggestions)
             return
         if self.facts.same_buyer is False:
             detail = f"{ret.customer_email} asked for the return; order {order.visible} was bought by somebody else"
@@ -470,9 +465,11 @@ class _Book:
             self._check_unchanged()
         self._check_payment(order)
 
-    def _hold_all(self, code: Code, subject: str, detail: str, about: str = "") -> None:
+    def _hold_all(
+        self, code: Code, subject: str, detail: str, about: str = "", suggestions: tuple[Suggestion, ...] = ()
+    ) -> None:
         """Nothing may follow until a person rules; and no credit if they deny it."""
-        ruling = self._open(code, subject, detail, about=about, holds=Holds.EVERYTHING)
+        ruling = self._open(code, subject, detail, about=about, holds=Holds.EVERYTHING, suggestions=suggestions)
         if ruling is not None and ruling.action is Action.DENY:
             self.frozen = self.denied = True
 

@@ -29,7 +29,8 @@ def undecided(connection: Connection, site: str, limit: int) -> tuple[list[str],
     """(order ids, ids of returns without an order) whose facts changed and are complete enough to decide on.
 
     What waits for its order to be looked up or read, or for its buyer to be asked for, is left out. ``limit`` bounds
-    the number of both together.
+    the number of both together. Orphans come alone and last: which order has units open for them depends on what the
+    others claim.
     """
     sibling = returns.alias()
     buyer_unknown = exists().where(
@@ -52,11 +53,11 @@ def undecided(connection: Connection, site: str, limit: int) -> tuple[list[str],
                 and_(orders.c.detail_digest != "", orders.c.detail_digest == orders.c.digest, ~buyer_unknown),
             ),
         )
-        .order_by(returns.c.submitted_at, returns.c.return_id)
+        .order_by(returns.c.order_id == "", returns.c.submitted_at, returns.c.return_id)
         .limit(limit)
     ).all()
     with_order = list(dict.fromkeys(row.order_id for row in rows if row.order_id))
-    return with_order, [row.return_id for row in rows if not row.order_id]
+    return with_order, [] if with_order else [row.return_id for row in rows]
 
 
 def load_cases(connection: Connection, site: str, order_ids: Sequence[str], orphan_ids: Sequence[str]) -> list[Case]:
