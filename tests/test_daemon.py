@@ -28,7 +28,9 @@ from swapsync.sandbox.server import Sandbox
 from swapsync.sandbox.world import World, utc_now
 from swapsync.store import runs
 from swapsync.store.db import Store
+from swapsync.store.leases import leases
 from tests.conftest import Desk
+from tests.workers import another_worker_at
 
 START = datetime(2026, 3, 10, 12, 2, tzinfo=UTC)
 DEADLINE = 60
@@ -178,7 +180,7 @@ def test_a_job_that_another_worker_is_doing_is_skipped_and_the_others_run(
     desk: Desk, world: World, running: Any, log: list[str]
 ) -> None:
     place = with_schedule(desk())
-    with runs.lease(place.store, place.clock, place.slug, "poll_orders", "another worker"):
+    with another_worker_at(place.store, place.clock, "poll_orders"):
         running(schedule([place], Signal(), utc_now()))
         wait_until(lambda: len(log) >= len(JOBS), "a cycle")
     assert finished(place.store) == [name for name in JOBS if name != "poll_orders"]
@@ -342,7 +344,7 @@ def test_a_killed_daemon_is_replaced_without_a_second_credit(daemon: StartDaemon
     first.process.kill()
     first.process.wait()
     with store.transaction() as connection:
-        connection.execute(runs.leases.delete())
+        connection.execute(leases.delete())
 
     second = daemon()
     wait_until(lambda: finished(store, "ok").count("push_status") >= 2, "two rounds")

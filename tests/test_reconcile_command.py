@@ -25,9 +25,9 @@ from swapsync.sandbox.server import Sandbox
 from swapsync.sandbox.world import World, stable_uuid
 from swapsync.store.db import Store
 from swapsync.store.exceptions import exceptions, open_of_code
-from swapsync.store.runs import lease
 from tests.conftest import Desk, FixedClock, run
 from tests.scenario import approved, returned, sold
+from tests.workers import another_worker_at
 
 MARCH = ("--month", "2026-03")
 PERIOD = Period(datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 4, 1, tzinfo=UTC))
@@ -457,7 +457,7 @@ def test_a_comparison_that_another_worker_is_making_proves_nothing_and_ends_with
 ) -> None:
     credit_delivered(world, swapsync)
 
-    with lease(store, clock, "default", "compare", "another worker"):
+    with another_worker_at(store, clock, "compare"):
         ended = swapsync("reconcile", *MARCH)
 
     assert ended.code == 1

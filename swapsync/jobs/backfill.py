@@ -108,21 +108,22 @@ class _Backfill:
                 at_end=lambda connection, newest: None,
             )
 
-        self._read_windows(tally, poll_returns.STREAM, walk)
+        self._read_windows(place, tally, poll_returns.STREAM, walk)
 
     def _read_orders(self, place: Workplace, tally: Tally) -> None:
         def walk(since: datetime, until: datetime) -> bool:
             return poll_orders.walk_until_quiet(place, tally, placed_from=since, placed_to=until)
 
-        self._read_windows(tally, poll_orders.STREAM, walk)
+        self._read_windows(place, tally, poll_orders.STREAM, walk)
         poll_orders.read_what_returns_need(place, tally)
 
     def _plan(self, place: Workplace, tally: Tally) -> None:
         self.report.planned = planned_effects(place)
         tally.read = len(self.report.planned)
 
-    def _read_windows(self, tally: Tally, stream: str, walk: Callable[[datetime, datetime], bool]) -> None:
-        place = self.place
+    def _read_windows(
+        self, place: Workplace, tally: Tally, stream: str, walk: Callable[[datetime, datetime], bool]
+    ) -> None:
         complete_until = place.clock.now() - timedelta(seconds=place.site.overlap_seconds)
         with place.store.reading() as connection:
             finished = set() if self.again else runs.finished_windows(connection, place.slug, stream)
@@ -137,7 +138,7 @@ class _Backfill:
                 self.report.windows_read += 1
                 restless += not quiet
                 if quiet and until <= complete_until:
-                    with place.store.transaction() as connection:
+                    with place.writing() as connection:
                         runs.finish_window(connection, place.slug, stream, since, until, place.clock.now())
             self.advance()
         if restless:

@@ -5,7 +5,7 @@ import socket
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from loguru import logger
 
@@ -23,8 +23,9 @@ from swapsync.jobs.push_status import push_status
 from swapsync.jobs.reconcile import reconcile
 from swapsync.jobs.workplace import JobError, Tally, Workplace
 from swapsync.settings import SiteSettings
-from swapsync.store import runs
+from swapsync.store import leases, runs
 from swapsync.store.db import Store
+from swapsync.store.leases import LostLease
 
 Job = Callable[[Workplace, Tally], None]
 
@@ -106,17 +107,18 @@ def run_cycle(place: Workplace, jobs: Sequence[str] = tuple(JOBS)) -> Iterator[R
 def run_job(place: Workplace, name: str, job: Job, holder: str = HOLDER) -> RunRecord:
     """Runs one job under its lease and keeps a record of it. Skipped when another worker is at it."""
     start = place.clock.now()
-    with runs.lease(place.store, place.clock, place.slug, name, holder) as mine:
-        if not mine:
+    with place.store.transaction() as connection:
+        lease = leases.take(connection, place.slug, name, holder, place.store.now(connection, place.clock))
+        if lease is None:
             return RunRecord(name, "skipped", remarks=["another worker is doing this job right now"])
-        with place.store.transaction() as connection:
-            run_id = runs.start_run(connection, place.slug, name, start)
+        run_id = runs.start_run(connection, place.slug, name, start)
+    with leases.kept(place.store, place.clock, lease):
         tally = Tally()
         error = None
         with logger.contextualize(site=place.slug, job=name, run=run_id):
             try:
-                job(place, tally)
-            except (RemoteError, JobError) as problem:
+                job(replace(place, lease=lease), tally)
+            except (RemoteError, JobError, LostLease) as problem:
                 error = str(problem)
                 logger.error("{} failed: {}", name, error)
             except Exception as problem:  # noqa: BLE001 - one job's bug must not stop the others; it is logged in full

@@ -31,8 +31,10 @@ class Outcome:
     down: Exception | None = None
 
 
-def attempt(rows: Iterable[Row[Any]], send: Callable[[Row[Any]], None]) -> Outcome:
-    """Sends effects in order. After one of an order's effects has to wait, the others of that order wait too.
+def attempt(place: Workplace, rows: Iterable[Row[Any]], send: Callable[[Row[Any]], None]) -> Outcome:
+    """Sends effects in order, each while this worker's lease still stands.
+
+    After one of an order's effects has to wait, the others of that order wait too.
 
     When the other side is down or refuses our credentials, the rest is left untried.
     """
@@ -43,6 +45,7 @@ def attempt(rows: Iterable[Row[Any]], send: Callable[[Row[Any]], None]) -> Outco
         if outcome.down is not None or (row.order_id and row.order_id in waiting):
             outcome.untried.append(row)
             continue
+        place.require_lease()
         try:
             send(row)
         except (Unreachable, CredentialsRejected) as error:

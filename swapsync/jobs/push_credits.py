@@ -30,7 +30,7 @@ def push_credits(place: Workplace, tally: Tally) -> None:
 
 
 def _batch(place: Workplace, rows: list[Row[Any]]) -> Outcome:
-    outcome = attempt(rows, lambda row: _send(place, row))
+    outcome = attempt(place, rows, lambda row: _send(place, row))
     with place.writing() as connection:
         gave_up = note_outcome(connection, place, outcome)
         _set_state(connection, place.slug, outcome.sent, "delivered")

@@ -93,6 +93,7 @@ def _set_own_levels(place: Workplace, tally: Tally, rows: list[Row[Any]], locati
 
 
 def _set_levels(place: Workplace, writes: Sequence[tuple[Any, StockLevelWrite]]) -> None:
+    place.require_lease()
     place.sparklayer.set_stock([write for _, write in writes], repeatable=True)
 
 
@@ -135,6 +136,7 @@ def _add_to_sellable(place: Workplace, tally: Tally, by_sku: dict[str, list[Row[
                         standing.restock_date if standing else None,
                     )
                 )
+        place.require_lease()
         try:
             place.sparklayer.set_stock(writes, repeatable=False)
         except InDoubt:

@@ -40,7 +40,7 @@ def _write_notes(place: Workplace, rows: list[Row[Any]]) -> Outcome:
     with place.writing() as connection:
         outbox.release(connection, [row.id for row in to_send if row.state == "in_doubt"])
         taken = outbox.mark_in_doubt(connection, [row.id for row in to_send])
-    outcome = attempt([row for row in to_send if row.id in taken], lambda row: _write_note(place, row))
+    outcome = attempt(place, [row for row in to_send if row.id in taken], lambda row: _write_note(place, row))
     outcome.sent += written
     outcome.refused += [
         (row, f"it was tried {row.attempts} times and never arrived: {row.last_error}") for row in given_up
@@ -103,7 +103,7 @@ def _report_findings(place: Workplace, rows: list[Row[Any]]) -> Outcome:
     doubtful = [row for row in rows if row.state == "in_doubt"]
     with place.writing() as connection:
         taken = outbox.mark_in_doubt(connection, [row.id for row in rows if row.state == "pending"])
-    outcome = attempt([row for row in rows if row.id in taken], lambda row: _report_finding(place, row))
+    outcome = attempt(place, [row for row in rows if row.id in taken], lambda row: _report_finding(place, row))
     why = "no reply came, so Swap may have taken it: check the return in Swap before you retry"
     outcome.refused += [(row, why) for row in doubtful] + [(row, why) for row, _ in outcome.doubtful]
     outcome.doubtful.clear()

@@ -36,7 +36,7 @@ def reconcile(place: Workplace, tally: Tally) -> None:
 
 def decide_batch(place: Workplace, tally: Tally) -> int:
     """Decides on one batch of orders in one transaction; returns how many returns were decided on."""
-    with place.store.transaction() as connection:
+    with place.writing() as connection:
         decided = _decide(connection, place)
     tally.read += decided
     return decided

@@ -12,8 +12,9 @@ from swapsync.connectors.sparklayer import OrderRef, SparkLayerClient
 from swapsync.connectors.swap import SwapClient
 from swapsync.domain.settlement import Policy, Route, Shipping
 from swapsync.settings import SiteSettings
-from swapsync.store import runs
+from swapsync.store import leases, runs
 from swapsync.store.db import Store
+from swapsync.store.leases import Lease
 
 
 class JobError(Exception):
@@ -33,7 +34,7 @@ class Tally:
 
 @dataclass(frozen=True)
 class Workplace:
-    """One site's desk."""
+    """One site's desk; while a job is done at it, with the job's ``lease``."""
 
     site: SiteSettings
     store: Store
@@ -41,6 +42,7 @@ class Workplace:
     sparklayer: SparkLayerClient
     clock: Clock
     effects_from: datetime
+    lease: Lease | None = None
 
     @property
     def slug(self) -> str:
@@ -48,10 +50,21 @@ class Workplace:
 
     @contextmanager
     def writing(self) -> Iterator[SqlConnection]:
-        """A unit of work on the site's data, one at a time on any number of hosts: all of it or nothing."""
+        """A unit of work on the site's data, one at a time on any number of hosts: all of it or nothing.
+
+        Raises LostLease, and changes nothing, when another worker has taken over the job that this one is doing.
+        """
         with self.store.transaction() as connection:
             runs.lock_site(connection, self.slug)
+            if self.lease:
+                leases.verify(connection, self.lease)
             yield connection
+
+    def require_lease(self) -> None:
+        """To be asked right before a write outside. Raises LostLease when another worker has taken over this job."""
+        if self.lease:
+            with self.store.reading() as connection:
+                leases.verify(connection, self.lease)
 
     @property
     def policy(self) -> Policy:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -11,6 +12,8 @@ from sqlalchemy import Connection, Engine, Table, create_engine, event, inspect,
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlmodel import SQLModel
+
+from swapsync.clock import Clock
 
 HEAD = "0002"
 _MIGRATIONS = Path(__file__).parent / "migrations"
@@ -58,6 +61,14 @@ class Store:
         """A consistent look without a write lock; whatever is written in it is rolled back."""
         with self.engine.connect().execution_options(swapsync_reading=True) as connection:
             yield connection
+
+    def now(self, connection: Connection, clock: Clock) -> datetime:
+        """The moment by the one clock that all workers of this store share: PostgreSQL's own; a SQLite store lives on
+        one host and goes by that host's. A ``clock`` that a test moves is carried over by as much."""
+        if self.is_sqlite:
+            return clock.now()
+        of_database: datetime = connection.execute(text("SELECT clock_timestamp()")).scalar_one()
+        return clock.now() + (of_database - Clock().now())
 
     def revision(self) -> str | None:
         """The schema's version, None for an empty database. Raises StoreError when there is no reaching it."""
@@ -120,8 +131,9 @@ def insert_new(connection: Connection, model: type[SQLModel], rows: Sequence[Map
     """Inserts rows that no unique key has seen yet, leaves the others alone; returns how many were new."""
     if not rows:
         return 0
-    inserted = connection.execute(_insert(model, connection.dialect.name, ()), list(rows))
-    return max(inserted.rowcount, 0)
+    statement = _insert(model, connection.dialect.name, ())
+    inserted = connection.execute(statement, list(rows), execution_options={"preserve_rowcount": True})
+    return inserted.rowcount
 
 
 @cache  # a statement is costly to build, and there are as many as there are callers
@@ -156,9 +168,9 @@ def chunks(items: Sequence[T], size: int = 500) -> Iterator[Sequence[T]]:
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
     connection.isolation_level = None
+    connection.execute("PRAGMA busy_timeout = 60000")  # first, so that the others wait, too
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
-    connection.execute("PRAGMA busy_timeout = 60000")
 
 
 def _begin_sqlite(connection: Connection) -> None:

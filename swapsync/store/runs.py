@@ -1,21 +1,16 @@
-"""Sites, runs, watermarks and leases: what ran, how far it read, and who is at it right now."""
+"""Sites, runs and watermarks: what ran, and how far it read."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import datetime, timedelta
-from threading import Event as Signal
-from threading import Thread
+from datetime import datetime
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, insert, or_, select, update
+from sqlalchemy import Connection, insert, select, update
 
-from swapsync.clock import Clock
-from swapsync.store.db import Store, insert_new, table, upsert
-from swapsync.store.tables import BackfillWindowRow, LeaseRow, Run, Site, Watermark
+from swapsync.store.db import insert_new, table, upsert
+from swapsync.store.tables import BackfillWindowRow, Run, Site, Watermark
 
 sites, runs, watermarks = table(Site), table(Run), table(Watermark)
-leases, backfill_windows = table(LeaseRow), table(BackfillWindowRow)
+backfill_windows = table(BackfillWindowRow)
 
-LEASE = timedelta(seconds=90)
+BROKEN_OFF = "broken off: its worker died, was stopped at once, or lost the store; this run does its work again"
 
 
 def first_run(connection: Connection, site: str, effects_from: datetime | None, now: datetime) -> datetime:
@@ -66,7 +61,12 @@ def move_watermark(connection: Connection, site: str, stream: str, position: dat
 
 
 def start_run(connection: Connection, site: str, job: str, now: datetime) -> int:
-    """Opens a run's record; returns its id."""
+    """Opens a run's record; returns its id. To be called with the job's lease: a run still open was broken off."""
+    connection.execute(
+        update(runs)
+        .where(runs.c.site == site, runs.c.job == job, runs.c.status == "running")
+        .values(status="failed", finished_at=now, error=BROKEN_OFF)
+    )
     return int(
         connection.execute(
             insert(runs).values(site=site, job=job, started_at=now, status="running").returning(runs.c.id)
@@ -86,10 +86,10 @@ def finish_run(
     error: str | None,
     now: datetime,
 ) -> None:
-    """Closes a run's record."""
+    """Closes a run's record, unless the worker that took over did so."""
     connection.execute(
         update(runs)
-        .where(runs.c.id == run_id)
+        .where(runs.c.id == run_id, runs.c.status == "running")
         .values(finished_at=now, status=status, read=read, changed=changed, sent=sent, failed=failed, error=error)
     )
 
@@ -113,54 +113,3 @@ def finish_window(
         BackfillWindowRow,
         [{"site": site, "stream": stream, "since": since, "until": until, "finished_at": now}],
     )
-
-
-@contextmanager
-def lease(store: Store, clock: Clock, site: str, name: str, holder: str) -> Iterator[bool]:
-    """Whether this holder may do a job of a site now; while it does, a heartbeat keeps the lease alive.
-
-    A holder that died frees it after ``LEASE``.
-    """
-    if not _acquire(store, clock, site, name, holder):
-        yield False
-        return
-    done = Signal()
-    heart = Thread(target=_beat, args=(store, clock, site, name, holder, done), daemon=True)
-    heart.start()
-    try:
-        yield True
-    finally:
-        done.set()
-        heart.join()
-        with store.transaction() as connection:
-            connection.execute(delete(leases).where(_mine(site, name, holder)))
-
-
-def _acquire(store: Store, clock: Clock, site: str, name: str, holder: str) -> bool:
-    now = clock.now()
-    with store.transaction() as connection:
-        new = insert_new(
-            connection, LeaseRow, [{"site": site, "name": name, "holder": holder, "expires_at": now + LEASE}]
-        )
-        if new:
-            return True
-        taken = connection.execute(
-            update(leases)
-            .where(
-                leases.c.site == site,
-                leases.c.name == name,
-                or_(leases.c.holder == holder, leases.c.expires_at < now),
-            )
-            .values(holder=holder, expires_at=now + LEASE)
-        )
-        return taken.rowcount == 1
-
-
-def _beat(store: Store, clock: Clock, site: str, name: str, holder: str, done: Signal) -> None:
-    while not done.wait(LEASE.total_seconds() / 3):
-        with store.transaction() as connection:
-            connection.execute(update(leases).where(_mine(site, name, holder)).values(expires_at=clock.now() + LEASE))
-
-
-def _mine(site: str, name: str, holder: str) -> ColumnElement[bool]:
-    return and_(leases.c.site == site, leases.c.name == name, leases.c.holder == holder)

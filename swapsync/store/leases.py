@@ -1,0 +1,100 @@
+"""Leases: which worker does a job of a site right now, on any number of hosts (docs/decisions/0014).
+
+A lease is counted by the database's clock. Its token grows with every new holder, and each write of a job is made in a
+transaction that has verified it: what a slow or cut-off worker completes after another took over is refused.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from threading import Event as Signal
+from threading import Thread
+
+from loguru import logger
+from sqlalchemy import ColumnElement, Connection, and_, select, update
+from sqlalchemy.exc import SQLAlchemyError
+
+from swapsync.clock import Clock
+from swapsync.store.db import Store, insert_new, table
+from swapsync.store.tables import LeaseRow
+
+leases = table(LeaseRow)
+
+LEASE = timedelta(seconds=90)
+"""A worker that died frees its jobs after this time."""
+
+
+class LostLease(Exception):
+    """Another worker took over this worker's job, so nothing more is written; the message says since when."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to do a job of a site, held until it is given back or runs out."""
+
+    site: str
+    name: str
+    holder: str
+    token: int
+
+
+def take(connection: Connection, site: str, name: str, holder: str, now: datetime) -> Lease | None:
+    """The lease, if nobody has it; ``now`` is the database's (`Store.now`). It is to be kept alive by `kept`."""
+    token = connection.execute(
+        update(leases)
+        .where(leases.c.site == site, leases.c.name == name, leases.c.expires_at <= now)
+        .values(holder=holder, expires_at=now + LEASE, token=leases.c.token + 1)
+        .returning(leases.c.token)
+    ).scalar()
+    if token is None:
+        row = {"site": site, "name": name, "holder": holder, "expires_at": now + LEASE, "token": 1}
+        token = insert_new(connection, LeaseRow, [row])
+    return Lease(site, name, holder, token) if token else None
+
+
+def verify(connection: Connection, lease: Lease) -> None:
+    """Makes sure, until this transaction ends, that nobody took the lease over. Raises LostLease.
+
+    A lease that ran out and that nobody wanted is still its holder's.
+    """
+    held = connection.execute(select(leases.c.token).where(_same(lease)).with_for_update()).scalar()
+    if held is None:
+        raise LostLease(
+            f"another worker took over {lease.name}, after this one was not heard of for {LEASE.seconds} s; "
+            "what was not written yet is left to it"
+        )
+
+
+@contextmanager
+def kept(store: Store, clock: Clock, lease: Lease) -> Iterator[None]:
+    """Keeps a lease alive with a heartbeat, and gives it back at the end."""
+    done = Signal()
+    heart = Thread(target=_beat, args=(store, clock, lease, done), daemon=True)
+    heart.start()
+    try:
+        yield
+    finally:
+        done.set()
+        heart.join()
+        _extend(store, clock, lease, -LEASE)
+
+
+def _beat(store: Store, clock: Clock, lease: Lease, done: Signal) -> None:
+    while not done.wait(LEASE.total_seconds() / 3):
+        _extend(store, clock, lease, LEASE)
+
+
+def _extend(store: Store, clock: Clock, lease: Lease, span: timedelta) -> None:
+    """Has the lease run out so long from now, if it is still its holder's. A store that is away changes nothing:
+    the lease runs out by itself."""
+    try:
+        with store.transaction() as connection:
+            now = store.now(connection, clock)
+            connection.execute(update(leases).where(_same(lease)).values(expires_at=now + span))
+    except SQLAlchemyError as problem:
+        logger.warning("the lease of {}/{} was not renewed: {}", lease.site, lease.name, type(problem).__name__)
+
+
+def _same(lease: Lease) -> ColumnElement[bool]:
+    return and_(leases.c.site == lease.site, leases.c.name == lease.name, leases.c.token == lease.token)
