@@ -7,19 +7,21 @@ of a cycle where several are due at once, and no site waits for another. Durable
 import logging
 import signal
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime, timedelta
 from threading import Event as Signal
 
 from apscheduler.events import EVENT_JOB_MAX_INSTANCES, JobSubmissionEvent  # type: ignore[import-untyped]
 from apscheduler.executors.pool import ThreadPoolExecutor  # type: ignore[import-untyped]
 from apscheduler.schedulers.background import BackgroundScheduler  # type: ignore[import-untyped]
-from apscheduler.triggers.cron import CronTrigger  # type: ignore[import-untyped]
-from apscheduler.triggers.interval import IntervalTrigger  # type: ignore[import-untyped]
+from apscheduler.schedulers.base import STATE_RUNNING  # type: ignore[import-untyped]
 from loguru import logger
 from sqlalchemy.exc import SQLAlchemyError
 
 from swapsync.clock import Clock
+from swapsync.jobs.alerts import EVERY_SECONDS, tell_everybody
 from swapsync.jobs.cycle import JOBS, open_workplace, run_job
+from swapsync.jobs.timetable import trigger
 from swapsync.jobs.workplace import Workplace
 from swapsync.settings import SiteSettings
 from swapsync.store.db import Store
@@ -27,15 +29,45 @@ from swapsync.store.db import Store
 STOP_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT})
 
 
-def run_daemon(sites: Sequence[SiteSettings], store: Store, clock: Clock) -> signal.Signals:
+class AddressUnusable(Exception):
+    """Health and metrics can't be answered there; the message says why."""
+
+
+def run_daemon(
+    sites: Sequence[SiteSettings], store: Store, clock: Clock, health_address: str | None = None
+) -> signal.Signals:
     """Runs the sites' jobs on their schedules until SIGTERM or SIGINT, and returns which of them it was.
 
     What is running then is finished first, what waits for its turn is not begun. A second signal ends the process at
-    once. To be called from the main thread.
+    once. To be called from the main thread. ``health_address``: where health and metrics are answered, nowhere
+    without it; raises AddressUnusable.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)  # the threads to come inherit it: sigwait gets the signal
     stopping = Signal()
     scheduler = schedule([open_workplace(site, store, clock) for site in sites], stopping, clock.now())
+    if any(site.alert_urls.get_secret_value() for site in sites):
+        scheduler.add_job(tell_everybody, trigger(EVERY_SECONDS), (sites, store, clock), id="alerts", coalesce=True)
+    with _answering(health_address, sites, store, clock, scheduler):
+        return _run_until_signal(scheduler, sites, stopping)
+
+
+def _answering(
+    address: str | None, sites: Sequence[SiteSettings], store: Store, clock: Clock, scheduler: BackgroundScheduler
+) -> AbstractContextManager[object]:
+    if address is None:
+        return nullcontext()
+    from swapsync.health import answering, listen
+
+    try:
+        listener = listen(address)
+    except OSError as error:
+        raise AddressUnusable(f"{address} can't be listened on: {error.strerror}") from None
+    return answering(listener, sites, store, clock, lambda: scheduler.state == STATE_RUNNING)
+
+
+def _run_until_signal(
+    scheduler: BackgroundScheduler, sites: Sequence[SiteSettings], stopping: Signal
+) -> signal.Signals:
     scheduler.start()
     logger.info("started for {}", ", ".join(site.slug for site in sites))
     received = signal.Signals(signal.sigwait(STOP_SIGNALS))
@@ -63,7 +95,7 @@ def schedule(places: Sequence[Workplace], stopping: Signal, start: datetime) -> 
         for position, name in enumerate(JOBS):
             scheduler.add_job(
                 _run,
-                _trigger(place.site.schedule[name], position),
+                trigger(place.site.schedule[name], position),
                 (place, name, stopping),
                 id=f"{place.slug}/{name}",
                 executor=place.slug,
@@ -78,16 +110,6 @@ def schedule(places: Sequence[Workplace], stopping: Signal, start: datetime) -> 
 def _place_in_line(position: int) -> timedelta:
     """Jobs that are due together queue up in the order of their due times: a millisecond sets them apart."""
     return timedelta(milliseconds=position)
-
-
-def _trigger(every: int | str, position: int) -> CronTrigger | IntervalTrigger:
-    """In UTC. Cron knows no milliseconds: jobs with the same expression fire a second apart, in the cycle's order."""
-    if isinstance(every, int):
-        return IntervalTrigger(seconds=every, timezone=UTC)
-    minute, hour, day, month, weekday = every.split()
-    return CronTrigger(
-        second=position, minute=minute, hour=hour, day=day, month=month, day_of_week=weekday, timezone=UTC
-    )
 
 
 def _run(place: Workplace, name: str, stopping: Signal) -> None:

@@ -247,12 +247,31 @@ def _did_you_mean(name: str, known: tuple[str, ...], *, prefix: str = "") -> str
     return f"; did you mean {prefix}{nearest[0]}?" if nearest else ""
 
 
+def _health_address(value: str) -> str:
+    host, separator, port = value.rpartition(":")
+    if not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65_535 or (separator and not host):
+        raise ValueError("must be a port or host:port, such as 9464 or 127.0.0.1:9464")
+    return f"{host or '127.0.0.1'}:{port}"
+
+
+def _alert_urls(value: object) -> str:
+    raw = value.get_secret_value() if isinstance(value, SecretStr) else value
+    if not isinstance(raw, str):
+        raise ValueError("must be text")
+    urls = raw.split()
+    if not all(re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*://[!-~]+", url) for url in urls):
+        raise ValueError("must be Apprise URLs with spaces or line breaks between them, such as mailto://…")
+    return " ".join(urls)
+
+
 Slug = Annotated[str, AfterValidator(_slug)]
 Text = Annotated[str, AfterValidator(_text)]
 Token = Annotated[str, AfterValidator(_token)]
 SecretToken = Annotated[Secret, BeforeValidator(_secret_token)]
 BaseUrl = Annotated[str, AfterValidator(_base_url)]
 DatabaseUrl = Annotated[Secret, BeforeValidator(_database_url)]
+HealthAddress = Annotated[str, AfterValidator(_health_address)]
+AlertUrls = Annotated[Secret, BeforeValidator(_alert_urls)]
 Timezone = Annotated[str, AfterValidator(_timezone)]
 Moment = Annotated[datetime, BeforeValidator(_moment)]
 Whole = Annotated[int, BeforeValidator(_whole)]
@@ -400,6 +419,19 @@ class SiteSettings(_Frozen):
         description="when the daemon runs each job: seconds between runs, or a five-field cron string in UTC (with a "
         "day and a weekday given, both must match); merged over the default",
     )
+    alert_urls: AlertUrls = Field(
+        default=SecretStr(""),
+        description="where people are told of trouble that lasts: Apprise URLs with spaces between them (mail, Slack, "
+        "Teams, a webhook …); without it nobody is told",
+    )
+    alert_after_seconds: Whole = Field(
+        default=3600,
+        ge=0,
+        description="how many seconds after a job was due it must have succeeded, before it counts as late",
+    )
+    alert_after_failures: Whole = Field(
+        default=5, ge=1, description="how many runs of a job must fail in a row before people are told"
+    )
 
     @field_validator("sellable_location", "damaged_location")
     @classmethod
@@ -422,6 +454,11 @@ class Settings(_Frozen):
     )
     log_format: Literal["text", "json"] = Field(
         default="text", description="`text`, or `json` = one JSON object a line on stderr"
+    )
+    health_address: HealthAddress | None = Field(
+        default=None,
+        description="where the daemon answers /healthz, /readyz and /metrics: `host:port`, or a port alone for "
+        "loopback; without it nowhere",
     )
     sites: tuple[SiteSettings, ...]
     warnings: tuple[str, ...] = ()

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ from threading import Event as Signal
 from typing import Any
 
 import pytest
+import requests
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.cron import CronTrigger
 from apscheduler.triggers.interval import IntervalTrigger
@@ -224,7 +226,7 @@ def test_a_store_that_fails_for_a_while_costs_the_runs_of_that_while_only(
 class Daemon:
     """A daemon process, its log in a file."""
 
-    def __init__(self, server: Sandbox, store: Store, folder: Path, every: int) -> None:
+    def __init__(self, server: Sandbox, store: Store, folder: Path, every: int, settings: dict[str, str]) -> None:
         schedules = "\n".join(f"{name} = {every}" for name in JOBS)
         (folder / "swapsync.toml").write_text(f"[defaults.schedule]\n{schedules}\n")
         self._log = folder / "daemon.log"
@@ -236,6 +238,7 @@ class Daemon:
             "SWAPSYNC_EFFECTS_FROM": (utc_now() - timedelta(days=30)).isoformat(),
             "SWAPSYNC_HTTP_BACKOFF_SECONDS": "0",
             "SWAPSYNC_HTTP_MAX_ATTEMPTS": "1",
+            **settings,
         }
         with self._log.open("w") as stderr:
             self.process = subprocess.Popen(
@@ -256,12 +259,13 @@ StartDaemon = Callable[..., Daemon]
 
 @pytest.fixture
 def daemon(server: Sandbox, world: World, store: Store, tmp_path: Path) -> Iterator[StartDaemon]:
-    """Starts a daemon against the sandbox, which lives in the present: ``daemon(every=1)``, in seconds."""
+    """Starts a daemon against the sandbox, which lives in the present: ``daemon(every=1)``, in seconds, with further
+    settings by the names of their variables."""
     world.now = utc_now
     started: list[Daemon] = []
 
-    def start(every: int = 1) -> Daemon:
-        started.append(Daemon(server, store, tmp_path, every))
+    def start(every: int = 1, **settings: str) -> Daemon:
+        started.append(Daemon(server, store, tmp_path, every, settings))
         return started[-1]
 
     yield start
@@ -284,6 +288,24 @@ def test_the_process_does_the_work_and_stops_cleanly_on_sigterm(
     assert "SIGTERM: finishing what is running" in process.log
     assert finished(store, "running", "failed") == []
     assert len(world.calls("PUT", "/transactions")) == 10
+
+
+@only_sqlite
+def test_the_process_answers_for_its_health_and_a_second_one_at_the_same_address_says_why_it_ends(
+    daemon: StartDaemon, world: World
+) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    first = daemon(SWAPSYNC_HEALTH_ADDRESS=str(port))
+    wait_until(lambda: "started for default" in first.log, "the start")
+
+    for page in ("healthz", "readyz", "metrics"):
+        assert requests.get(f"http://127.0.0.1:{port}/{page}", timeout=DEADLINE).status_code == 200
+    second = daemon(SWAPSYNC_HEALTH_ADDRESS=str(port))
+    assert second.process.wait(DEADLINE) == 2
+    assert f"SWAPSYNC_HEALTH_ADDRESS: 127.0.0.1:{port} can't be listened on: Address already in use" in second.log
+    assert first.stop() == 0
 
 
 @only_sqlite

@@ -843,7 +843,12 @@ def test_the_shipped_env_example_shows_every_variable_with_its_default(load: Loa
 def test_every_setting_says_what_it_means_and_secrets_have_no_file_key_of_their_own() -> None:
     assert all(doc.meaning for doc in SETTINGS)
     assert len({doc.key for doc in SETTINGS}) == len(SETTINGS)
-    assert {doc.key for doc in SETTINGS if doc.secret} == {"database_url", "swap_api_key", "sparklayer_client_secret"}
+    assert {doc.key for doc in SETTINGS if doc.secret} == {
+        "database_url",
+        "swap_api_key",
+        "sparklayer_client_secret",
+        "alert_urls",
+    }
 
 
 def test_every_field_of_a_site_is_a_described_setting() -> None:
@@ -870,3 +875,30 @@ def test_two_sites_on_one_swap_store_or_one_sparklayer_site_are_refused(load: Lo
     for shared in (("00456", "00123"), ("bolt-trade", "acme-trade")):
         message = refusal(load, toml=ACME + BOLT.replace(*shared), environ=ACME_SECRETS | BOLT_SECRETS)
         assert 'is the same for the sites "acme" and "bolt"' in message
+
+
+# -- being told ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("written", "address"),
+    [("9464", "127.0.0.1:9464"), ("0.0.0.0:9464", "0.0.0.0:9464"), ("[::1]:9464", "[::1]:9464")],
+)
+def test_a_port_alone_is_on_loopback(load: Load, written: str, address: str) -> None:
+    assert load({"SWAPSYNC_HEALTH_ADDRESS": written}).health_address == address
+    assert load({}).health_address is None
+
+
+@pytest.mark.parametrize("wrong", [":9464", "localhost", "localhost:http", "127.0.0.1:70000"])
+def test_another_address_is_refused(load: Load, wrong: str) -> None:
+    assert refusal(load, {"SWAPSYNC_HEALTH_ADDRESS": wrong}).startswith("SWAPSYNC_HEALTH_ADDRESS must be a port or ")
+
+
+def test_alert_addresses_are_a_secret_of_each_site(load: Load) -> None:
+    site = load({"SWAPSYNC_ALERT_URLS": " json://u:p4ss@one/\n mailto://two.example "}).sites[0]
+    assert site.alert_urls.get_secret_value() == "json://u:p4ss@one/ mailto://two.example"
+    assert "p4ss" not in repr(site)
+
+    message = refusal(load, {"SWAPSYNC_ALERT_URLS": "https://hooks.example/p4ss, two"})
+    assert message.startswith("SWAPSYNC_ALERT_URLS must be Apprise URLs")
+    assert "p4ss" not in message

@@ -2,7 +2,7 @@
 
 import typer
 
-from swapsync.cli.context import SiteOption, load, opened
+from swapsync.cli.context import SiteOption, UserError, load, opened
 
 
 def register(app: typer.Typer) -> None:
@@ -15,10 +15,13 @@ def daemon(site: SiteOption = None) -> None:
     from signal import SIGINT
 
     from swapsync.clock import Clock
-    from swapsync.daemon import run_daemon
+    from swapsync.daemon import AddressUnusable, run_daemon
 
     settings = load(site)
     with opened(settings) as store:
-        received = run_daemon(settings.sites, store, Clock())
+        try:
+            received = run_daemon(settings.sites, store, Clock(), settings.health_address)
+        except AddressUnusable as taken:
+            raise UserError(f"SWAPSYNC_HEALTH_ADDRESS: {taken}") from None
     if received is SIGINT:
         raise typer.Exit(130)

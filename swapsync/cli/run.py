@@ -36,6 +36,10 @@ def sync(
     started = clock.now()
     with opened(settings) as store, _spinner("reading both systems, deciding, writing …"):
         reports = run_sites(settings.sites, store, clock, [name for name in JOBS if not job or name in job])
+        if any(site.alert_urls.get_secret_value() for site in settings.sites):
+            from swapsync.jobs.alerts import tell_everybody
+
+            tell_everybody(settings.sites, store, clock)
     if json:
         from swapsync.cli.output import print_json
         from swapsync.moments import to_text

@@ -32,6 +32,7 @@ from swapsync.connectors.errors import (
     Unreachable,
 )
 from swapsync.connectors.rate import RateBudget
+from swapsync.counters import count
 
 Transport = requests.adapters.BaseAdapter
 """What carries a prepared request to the other side and brings back the answer."""
@@ -187,8 +188,9 @@ class Connection:
         if self._bearer and not call.anonymous:
             call.token = self._bearer.token()
             headers = {**headers, "Authorization": f"Bearer {call.token}"}
-        if self._budget:
-            self._budget.wait_for_turn()
+        if self._budget and (waited := self._budget.wait_for_turn()):
+            count("rate_limit_waits", self.name)
+            count("rate_limit_wait_seconds", self.name, amount=waited)
         started = time.perf_counter()
         status, body, trouble = 0, b"", None
         try:
@@ -204,6 +206,7 @@ class Connection:
             if isinstance(error, ValueError):  # a URL or header that could never be sent; its text quotes the value
                 raise ValueError(f"{self.name}: the request is not valid ({type(error).__name__})") from None
             trouble = error
+        count("requests", self.name, _outcome(status))
         milliseconds = round((time.perf_counter() - started) * 1000)
         logger.debug(
             "{} {} {} {} {} ms", self.name, call.method, _without_email(call.path), status or "-", milliseconds
@@ -315,6 +318,13 @@ def _never_sent(error: BaseException) -> bool:
         ssl.SSLCertVerificationError,
     )
     return any(isinstance(cause, before_sending) for cause in _causes(error))
+
+
+def _outcome(status: int) -> str:
+    """What a request came to, in few words: its class of status; 401 and 429 by themselves."""
+    if not status:
+        return "no_answer"
+    return str(status) if status in (401, 429) else f"{status // 100}xx"
 
 
 def _innermost(error: BaseException) -> str:

@@ -15,10 +15,13 @@ class RateBudget:
         self._bucket = InMemoryBucket([Rate(requests_per_minute, Duration.MINUTE)])
         self._lock = threading.Lock()
 
-    def wait_for_turn(self) -> None:
-        """Returns when the next request may go out, and counts it."""
+    def wait_for_turn(self) -> float:
+        """Returns when the next request may go out, and counts it; the answer is the seconds that it had to wait."""
+        waited = 0
         while wait := self._milliseconds_to_wait():
             self._clock.sleep(wait / 1000)
+            waited += wait
+        return waited / 1000
 
     def _milliseconds_to_wait(self) -> int:
         with self._lock:

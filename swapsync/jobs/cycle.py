@@ -14,6 +14,7 @@ from swapsync.connectors.errors import RemoteError
 from swapsync.connectors.http import Transport
 from swapsync.connectors.sparklayer import SparkLayerClient
 from swapsync.connectors.swap import SwapClient
+from swapsync.counters import count
 from swapsync.jobs.poll_orders import poll_orders
 from swapsync.jobs.poll_returns import poll_returns
 from swapsync.jobs.poll_skus import poll_skus
@@ -110,6 +111,7 @@ def run_job(place: Workplace, name: str, job: Job, holder: str = HOLDER) -> RunR
     with place.store.transaction() as connection:
         lease = leases.take(connection, place.slug, name, holder, place.store.now(connection, place.clock))
         if lease is None:
+            count("job_runs", place.slug, name, "skipped")
             return RunRecord(name, "skipped", remarks=["another worker is doing this job right now"])
         run_id = runs.start_run(connection, place.slug, name, start)
     with leases.kept(place.store, place.clock, lease):
@@ -136,6 +138,8 @@ def run_job(place: Workplace, name: str, job: Job, holder: str = HOLDER) -> RunR
             error,
             tally.remarks,
         )
+        count("job_runs", place.slug, name, record.status)
+        count("job_seconds", place.slug, name, amount=record.seconds)
         with place.store.transaction() as connection:
             runs.finish_run(
                 connection,

@@ -400,6 +400,12 @@ class OutboxRow(SQLModel, table=True):
             postgresql_where=text("state IN ('pending', 'in_doubt')"),
         ),
         Index("ix_outbox_return", "site", "return_id"),
+        Index(
+            "ix_outbox_failed",
+            "site",
+            sqlite_where=text("state = 'failed'"),
+            postgresql_where=text("state = 'failed'"),
+        ),
     )
     id: int | None = _id()
     site: str = _text()
