@@ -13,11 +13,12 @@ from sqlalchemy.exc import DBAPIError
 
 from swapsync.jobs.workplace import Workplace
 from swapsync.sandbox.world import World
+from swapsync.store.changes import described
 from swapsync.store.db import Store
 from swapsync.store.events import Event, Head, Verdict, events, record_events, verify
 from swapsync.store.runs import first_run, sites
 from tests.conftest import Ask, Desk, FixedClock, run
-from tests.scenario import approved, sold
+from tests.scenario import approved, returned, sold
 
 
 def judged(store: Store, site: str = "default", noted: Head | None = None) -> Verdict:
@@ -247,3 +248,26 @@ def test_the_command_prints_a_head_to_note_and_fails_when_somebody_touched_the_t
 def test_a_head_that_is_none_is_refused(ask_store: Ask, store: Store, database_url: str) -> None:
     answer = ask_store(database_url, "audit-trail", "verify", "--head", "yesterday")
     assert (answer.code, "COUNT:HASH" in answer.err) == (2, True)
+
+
+def test_the_trail_says_what_changed_what_was_decided_and_what_was_written(
+    desk: Desk, world: World, store: Store, clock: FixedClock
+) -> None:
+    sold(world)
+    returned(world)
+    place = desk()
+    run(place)
+    world.swap.change_return("ret-1", return_status="Closed", quality_control_status="Approved")
+    clock.forward(minutes=5)
+    run(place)
+
+    with store.reading() as connection:
+        rows = connection.execute(select(events).where(events.c.return_id == "ret-1").order_by(events.c.id)).all()
+    told = [(row.kind, row.actor, described(row)) for row in rows]
+    assert ("return_changed", "swap", "status open -> closed, QC pending -> approved") in told
+    assert ("order_linked", "swapsync", "order (none) -> #5001") in told
+    assert any(kind == "decided" and "settlement none -> due" in what for kind, _, what in told)
+    assert any(kind == "decided" and "settlement due -> credited" in what for kind, _, what in told)
+    assert ("credit_delivered", "swapsync", "state pending -> delivered, total (none) -> -48.00 GBP") in told
+    assert sum(kind == "note_written" for kind, _, _ in told) == 3
+    assert not any("buyer@shop.example" in row.before + row.after for row in rows)

@@ -141,7 +141,7 @@ def _parse(rows: Iterable[Any]) -> tuple[list[Staged], list[tuple[Sighting, Rece
 
 def _link(place: Workplace) -> None:
     with place.writing() as connection:
-        staging.link_returns(connection, place.slug)
+        staging.link_returns(connection, place.slug, place.clock.now())
 
 
 def _look_up(place: Workplace, tally: Tally) -> None:
@@ -168,7 +168,7 @@ def _look_up(place: Workplace, tally: Tally) -> None:
         with place.writing() as connection:
             unique = {staged[0].order_id: staged for staged in found.values()}
             staging.stage_order_details(connection, place.slug, list(unique.values()), now=now)
-            staging.link(connection, place.slug, {rid: staged[0].order_id for rid, staged in found.items()})
+            staging.link(connection, place.slug, {rid: staged[0].order_id for rid, staged in found.items()}, now)
             staging.note_look_up(connection, place.slug, missing, now)
             staging.mark_dirty(connection, place.slug, staging.returns.c.return_id.in_(learned))
 

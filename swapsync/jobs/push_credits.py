@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, update
 
 from swapsync.connectors.sparklayer import OrderRef
+from swapsync.domain import money
 from swapsync.jobs.delivery import Outcome, attempt, deliver, note_outcome
 from swapsync.jobs.reconcile import reconcile
 from swapsync.jobs.workplace import Tally, Workplace
@@ -40,12 +41,20 @@ def _batch(place: Workplace, rows: list[Row[Any]]) -> Outcome:
             connection,
             place.slug,
             [
-                Event("sparklayer", "credit_delivered", f"{row.effect_key} on {row.target}", row.return_id)
+                Event(
+                    *("sparklayer", "credit_delivered", f"{row.effect_key} on {row.target}", row.return_id),
+                    before={"state": "pending"},
+                    after={"state": "delivered", "total": _amount(row.payload)},
+                )
                 for row in outcome.sent
             ],
             place.clock.now(),
         )
     return outcome
+
+
+def _amount(payload: dict[str, Any]) -> str:
+    return f"{money.to_text(payload['total'], payload['currency'])} {payload['currency']}"
 
 
 def _send(place: Workplace, row: Row[Any]) -> None:

@@ -54,7 +54,10 @@ def _write_notes(place: Workplace, rows: list[Row[Any]]) -> Outcome:
             connection,
             place.slug,
             [
-                Event("sparklayer", "note_written", f"{row.effect_key} on {row.target}", row.return_id)
+                Event(
+                    *("sparklayer", "note_written", f"{row.effect_key} on {row.target}", row.return_id),
+                    after={"body": row.payload["body"]},
+                )
                 for row in outcome.sent
             ],
             place.clock.now(),
@@ -110,6 +113,10 @@ def _report_findings(place: Workplace, rows: list[Row[Any]]) -> Outcome:
     with place.writing() as connection:
         note_outcome(connection, place, outcome)
         outbox.release(connection, [row.id for row in outcome.untried])
+        reported = [
+            Event("swap", "finding_reported", row.target, row.return_id, after=row.payload) for row in outcome.sent
+        ]
+        record_events(connection, place.slug, reported, place.clock.now())
     return outcome
 
 

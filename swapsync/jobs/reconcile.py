@@ -18,6 +18,7 @@ from swapsync.jobs.workplace import Tally, Workplace, order_ref
 from swapsync.settings import SiteSettings
 from swapsync.store import exceptions, runs
 from swapsync.store.cases import credit_note_lines, credit_notes, load_cases, movements, undecided
+from swapsync.store.changes import changes_since, decided_entries, decisions, derived_states, last_entry
 from swapsync.store.events import Event, record_events
 from swapsync.store.exceptions import Sighting
 from swapsync.store.outbox import Effect, Kind, enqueue, is_open, outbox
@@ -150,10 +151,20 @@ class Decisions:
     def record(self, connection: Connection) -> None:
         """Writes everything: decisions, documents, movements, effects, exceptions and the trail of them."""
         site, now = self.site.slug, self.now
+        ids = [update_["of_return"] for update_ in self.return_updates]
+        before, read_to = derived_states(connection, site, ids), last_entry(connection)
+        standing = [
+            row for row in exceptions.open_of_returns(connection, site, ids) if not row.subject.startswith(UNDERIVED)
+        ]
+        news = changes_since(connection, site, decided_entries(connection, site, {row.return_id for row in standing}))
         connection.execute(
             update(returns)
             .where(returns.c.site == site, returns.c.return_id == bindparam("of_return"))
-            .values(dirty=False, **{name: bindparam(f"new_{name}") for name in _DERIVED}),
+            .values(
+                dirty=False,
+                decided_entry=read_to,
+                **{name: bindparam(f"new_{name}") for name in _DERIVED},
+            ),
             self.return_updates,
         )
         if self.line_updates:
@@ -178,12 +189,10 @@ class Decisions:
         if self.movements:
             connection.execute(insert(movements), self.movements)
         enqueue(connection, site, sorted(self.effects, key=lambda effect: effect.kind is not Kind.CREDIT), now)
-        ids = [update_["of_return"] for update_ in self.return_updates]
-        standing = [
-            row for row in exceptions.open_of_returns(connection, site, ids) if not row.subject.startswith(UNDERIVED)
-        ]
-        exceptions.settle(connection, site, standing, self.sightings, now)
-        record_events(connection, site, self.events, now)
+        evidence = {exceptions.key_of(row): "; ".join(news[row.return_id]) for row in standing if row.return_id in news}
+        exceptions.settle(connection, site, standing, self.sightings, now, evidence=evidence)
+        decided = decisions(before, derived_states(connection, site, ids))
+        record_events(connection, site, [*self.events, *decided], now)
 
     def _update(self, ret: Return, decision: Decision, basis: str) -> None:
         self.return_updates.append(

@@ -50,8 +50,14 @@ def rule(
             outbox.retry(connection, row.site, [int(row.subject.removeprefix("outbox:"))], now)
         else:
             _take(connection, row, chosen, value, note, actor, now)
-            exceptions.close(connection, row.site, [(row, said)], now)
-        record_events(connection, row.site, [Event("staff", "ruling", f"{row.code}: {said}", row.return_id)], now)
+            exceptions.close(connection, row.site, [(row, said)], now, actor=actor)
+        ruled = Event(
+            *("staff", "ruling", f"{row.code}: {said}", row.return_id),
+            actor=actor,
+            exception_id=row.id,
+            after={"action": chosen, "value": value, "note": note},
+        )
+        record_events(connection, row.site, [ruled], now)
         return row
 
 
@@ -71,7 +77,7 @@ def _take(
     if action in (Action.WRITTEN, Action.NOT_WRITTEN):
         _settle_stock_write(connection, int(subject.removeprefix("write:")), action, now)
     elif action is Action.LINK_ORDER:
-        _link_order(connection, row, value)
+        _link_order(connection, row, value, actor, now)
     elif action is Action.WRITE_OFF and subject.startswith(UNANNOUNCED):
         raise RulingRefused(f"nothing of {row.sku} was booked into stock, so there is nothing to write off")
     elif action is Action.TEACH_ALIAS:
@@ -105,7 +111,7 @@ def _settle_stock_write(connection: Connection, write_id: int, action: Action, n
     )
 
 
-def _link_order(connection: Connection, row: Row[Any], name: str) -> None:
+def _link_order(connection: Connection, row: Row[Any], name: str, actor: str, now: datetime) -> None:
     found = list(
         connection.execute(
             select(orders.c.order_id).where(
@@ -118,7 +124,7 @@ def _link_order(connection: Connection, row: Row[Any], name: str) -> None:
         raise RulingRefused(f"no order {name} is known here; if it is older than the history read, backfill it first")
     if len(found) > 1:
         raise RulingRefused(f"{name} names {len(found)} orders; use the order's id")
-    link(connection, row.site, {row.return_id: found[0]})
+    link(connection, row.site, {row.return_id: found[0]}, now, actor=actor)
 
 
 def _teach_alias(connection: Connection, row: Row[Any], sku: str) -> str:

@@ -178,4 +178,4 @@ def _canonical(row: Mapping[str, Any]) -> bytes:
 
 
 def _facts(facts: Mapping[str, Any] | None) -> str:
-    return orjson.dumps(facts, option=orjson.OPT_SORT_KEYS).decode() if facts else ""
+    return orjson.dumps(facts).decode() if facts else ""

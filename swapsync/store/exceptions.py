@@ -1,6 +1,6 @@
 """The exception queue: what a person must see, opened once for each cause and closed when the cause is gone."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -9,10 +9,13 @@ from sqlalchemy import Connection, Row, bindparam, insert, select, update
 
 from swapsync.domain.catalogue import CATALOGUE, Code
 from swapsync.store.db import chunks, table
-from swapsync.store.events import Event, record_events
+from swapsync.store.events import SWAPSYNC, Event, record_events
 from swapsync.store.tables import ExceptionRow
 
 exceptions = table(ExceptionRow)
+
+Key = tuple[str, str, str]
+CHANGED = "exception_changed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +36,18 @@ class Sighting:
     suggestions: tuple[Mapping[str, Any], ...] = ()
 
     @property
-    def key(self) -> tuple[str, str, str]:
+    def key(self) -> Key:
         return (self.code, self.return_id, self.subject)
+
+    @property
+    def basis(self) -> str:
+        """What a person's ruling on it rests on."""
+        return self.about or self.detail
+
+
+def key_of(row: Row[Any]) -> Key:
+    """What tells the cause of a stored exception apart from others, as ``Sighting.key`` does."""
+    return (row.code, row.return_id, row.subject)
 
 
 def open_of_returns(connection: Connection, site: str, return_ids: Collection[str]) -> list[Row[Any]]:
@@ -68,59 +81,114 @@ def settle(
     seen: Iterable[Sighting],
     now: datetime,
     *,
-    because: Mapping[tuple[str, str, str], str] | None = None,
+    evidence: Mapping[Key, str] | None = None,
 ) -> int:
     """Makes the open exceptions those that are seen now: opens, keeps, or closes. Returns how many opened or closed.
 
     ``standing``: the open ones within the scope that was looked at; what is not seen again closes by itself, with the
-    reason in ``because`` (default: the catalogue's). A changed detail counts as seen once more.
+    ``evidence`` that its cause is gone. A changed detail counts as seen once more, and so does a cause that comes back
+    after it was gone.
     """
-    open_now = {(row.code, row.return_id, row.subject): row for row in standing}
+    open_now = {key_of(row): row for row in standing}
     sightings = {sighting.key: sighting for sighting in seen}
-    opened = [s for key, s in sightings.items() if key not in open_now]
-    if opened:
-        connection.execute(insert(exceptions), [_row(site, sighting, now) for sighting in opened])
-    changed = [
-        {
-            "of_id": row.id,
-            "new_detail": s.detail,
-            "new_about": s.about or s.detail,
-            "new_suggestions": list(s.suggestions),
-            "new_count": row._mapping["count"] + (s.detail != row.detail),
-        }
-        for key, row in open_now.items()
-        if (s := sightings.get(key)) and (s.detail, list(s.suggestions)) != (row.detail, row.suggestions)
-    ]
-    if changed:
-        connection.execute(
-            update(exceptions)
-            .where(exceptions.c.id == bindparam("of_id"))
-            .values(
-                detail=bindparam("new_detail"),
-                about=bindparam("new_about"),
-                suggestions=bindparam("new_suggestions", type_=exceptions.c.suggestions.type),
-                count=bindparam("new_count"),
-            ),
-            changed,
-        )
-    gone = [row for key, row in open_now.items() if key not in sightings]
-    reasons = because or {}
-    close(
+    _open(connection, site, [s for key, s in sightings.items() if key not in open_now], now)
+    _change(connection, site, [(row, sightings[key]) for key, row in open_now.items() if key in sightings], now)
+    gone = [(key, row) for key, row in open_now.items() if key not in sightings]
+    because = evidence or {}
+    close(connection, site, [(row, _closes(row.code, because.get(key, ""))) for key, row in gone], now)
+    return len(sightings.keys() - open_now.keys()) + len(gone)
+
+
+def _open(connection: Connection, site: str, opened: Sequence[Sighting], now: datetime) -> None:
+    if not opened:
+        return
+    earlier = _earlier(connection, site, opened)
+    inserted = connection.execute(
+        insert(exceptions).returning(exceptions.c.id, sort_by_parameter_order=True),
+        [_row(site, sighting, now, earlier.get(sighting.key)) for sighting in opened],
+    ).scalars()
+    record_events(
         connection,
         site,
-        [(row, reasons.get((row.code, row.return_id, row.subject)) or _closes(row.code)) for row in gone],
+        [
+            Event(
+                *("swapsync", "exception_reopened" if s.key in earlier else "exception_opened"),
+                f"{s.code}: {s.detail}",
+                s.return_id,
+                exception_id=id_,
+                after={"status": "open"},
+            )
+            for s, id_ in zip(opened, inserted, strict=True)
+        ],
         now,
+    )
+
+
+def _earlier(connection: Connection, site: str, opened: Iterable[Sighting]) -> dict[Key, Row[Any]]:
+    """The last exception there was about each of these causes, where there was one."""
+    c = exceptions.c
+    found: dict[Key, Row[Any]] = {}
+    for part in chunks(sorted({sighting.return_id for sighting in opened})):
+        for row in connection.execute(
+            select(exceptions).where(c.site == site, c.return_id.in_(part), c.status == "resolved").order_by(c.id)
+        ):
+            found[key_of(row)] = row
+    return found
+
+
+def _change(connection: Connection, site: str, still: Iterable[tuple[Row[Any], Sighting]], now: datetime) -> None:
+    changed = [
+        (row, s)
+        for row, s in still
+        if (row.detail, row.about, row.suggestions) != (s.detail, s.basis, list(s.suggestions))
+    ]
+    if not changed:
+        return
+    connection.execute(
+        update(exceptions)
+        .where(exceptions.c.id == bindparam("of_id"))
+        .values(
+            detail=bindparam("new_detail"),
+            about=bindparam("new_about"),
+            suggestions=bindparam("new_suggestions", type_=exceptions.c.suggestions.type),
+            count=bindparam("new_count"),
+        ),
+        [
+            {
+                "of_id": row.id,
+                "new_detail": sighting.detail,
+                "new_about": sighting.basis,
+                "new_suggestions": list(sighting.suggestions),
+                "new_count": row._mapping["count"] + (sighting.detail != row.detail),
+            }
+            for row, sighting in changed
+        ],
     )
     record_events(
         connection,
         site,
-        [Event("swapsync", "exception_opened", f"{s.code}: {s.detail}", s.return_id) for s in opened],
+        [
+            Event(
+                *("swapsync", CHANGED, f"{s.code}: {s.detail}", s.return_id),
+                exception_id=row.id,
+                before={"detail": row.detail},
+                after={"detail": s.detail},
+            )
+            for row, s in changed
+            if s.detail != row.detail
+        ],
         now,
     )
-    return len(opened) + len(gone)
 
 
-def close(connection: Connection, site: str, closing: Iterable[tuple[Row[Any], str]], now: datetime) -> None:
+def close(
+    connection: Connection,
+    site: str,
+    closing: Iterable[tuple[Row[Any], str]],
+    now: datetime,
+    *,
+    actor: str = SWAPSYNC,
+) -> None:
     """Closes exceptions, each with the words that say why."""
     closing = list(closing)
     if not closing:
@@ -134,16 +202,25 @@ def close(connection: Connection, site: str, closing: Iterable[tuple[Row[Any], s
     record_events(
         connection,
         site,
-        [Event("swapsync", "exception_closed", f"{row.code}: {why}", row.return_id) for row, why in closing],
+        [
+            Event(
+                *("swapsync", "exception_closed", f"{row.code}: {why}", row.return_id),
+                actor=actor,
+                exception_id=row.id,
+                before={"status": row.status},
+                after={"status": "resolved"},
+            )
+            for row, why in closing
+        ],
         now,
     )
 
 
-def _closes(code: str) -> str:
-    return f"closed by itself: {CATALOGUE[Code(code)].closes}"
+def _closes(code: str, evidence: str) -> str:
+    return f"closed by itself: {CATALOGUE[Code(code)].closes}{f' ({evidence})' if evidence else ''}"
 
 
-def _row(site: str, sighting: Sighting, now: datetime) -> dict[str, Any]:
+def _row(site: str, sighting: Sighting, now: datetime, earlier: Row[Any] | None) -> dict[str, Any]:
     entry = CATALOGUE[sighting.code]
     return {
         "site": site,
@@ -157,9 +234,10 @@ def _row(site: str, sighting: Sighting, now: datetime) -> dict[str, Any]:
         "severity": entry.severity,
         "status": "open",
         "detail": sighting.detail,
-        "about": sighting.about or sighting.detail,
+        "about": sighting.basis,
         "suggestions": list(sighting.suggestions),
-        "count": 1,
+        "count": earlier._mapping["count"] + 1 if earlier else 1,
+        "assignee": earlier.assignee if earlier else "",
         "opened_at": now,
         "due_at": now + entry.due_after,
         "resolved_at": None,

@@ -11,8 +11,19 @@ from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, exist
 
 from swapsync.domain.orders import Customer, Order
 from swapsync.domain.returns import Return, Settlement, logistics
+from swapsync.store.changes import (
+    ORDER_LINKED,
+    RETURN_CHANGED,
+    SKU_RENAMED,
+    Facts,
+    differences,
+    record_order_changes,
+    return_facts,
+    staged_orders,
+    staged_returns,
+)
 from swapsync.store.db import chunks, insert_new, table, upsert
-from swapsync.store.events import Event, record_events
+from swapsync.store.events import SWAPSYNC, Event, record_events
 from swapsync.store.tables import (
     CustomerRow,
     ExceptionRow,
@@ -106,7 +117,7 @@ def stage_returns(
             ).where(returns.c.site == site, returns.c.return_id.in_(ids))
         )
     }
-    rows, lines, events, stale_orders, replaced, newly_outside = [], [], [], set(), [], []
+    rows, lines, stale_orders, replaced, newly_outside = [], [], set(), [], []
     changed: list[tuple[Return, Received]] = []
     for ret, raw in newest.values():
         old = standing.get(ret.return_id)
@@ -130,18 +141,10 @@ def stage_returns(
                 stale_orders.add(old.order_id)
         rows.append(row)
         lines += _line_rows(site, ret)
-        events.append(
-            Event(
-                "swap",
-                "return_changed" if old else "return_announced",
-                f"{ret.status}, {ret.delivery}, QC {ret.qc}",
-                ret.return_id,
-                ret.updated_at,
-            )
-        )
     if not rows:
         return 0
     keep_raw(connection, site, "swap.returns", (raw for _, raw in changed), now)
+    before, after = staged_returns(connection, site, replaced), return_facts(rows, lines)
     derived = ("logistics", "inspection", "settlement", "credited_basis", "po_number", "settled_outside", "overdue")
     upsert(
         connection, ReturnRow, rows, update=[name for name in rows[0] if name not in ("site", "return_id", *derived)]
@@ -167,8 +170,27 @@ def stage_returns(
             if line.variant_id and not ret.ended_before(effects_from)
         ),
     )
-    record_events(connection, site, events, now)
+    record_events(
+        connection,
+        site,
+        [_told_by_swap(ret, before.get(ret.return_id), after[ret.return_id]) for ret, _ in changed],
+        now,
+    )
     return len(rows)
+
+
+def _told_by_swap(ret: Return, before: Facts | None, after: Facts) -> Event:
+    was, is_ = differences(before, after) if before else (None, after)
+    return Event(
+        "swap",
+        RETURN_CHANGED if before else "return_announced",
+        f"{ret.status}, {ret.delivery}, QC {ret.qc}",
+        ret.return_id,
+        ret.updated_at,
+        actor="swap",
+        before=was,
+        after=is_,
+    )
 
 
 def mark_overdue(connection: Connection, site: str, delivered_before: datetime) -> None:
@@ -279,6 +301,7 @@ def stage_orders(
     }
     changed = [(o, at, raw) for o, at, raw in newest.values() if standing.get(o.order_id, ("",))[0] != raw.digest]
     keep_raw(connection, site, "sparklayer.orders", (raw for _, _, raw in changed), now)
+    before = staged_orders(connection, site, [order.order_id for order, _, _ in changed if order.order_id in standing])
     upsert(connection, OrderRow, [_order_head(site, order, at) | {"digest": raw.digest} for order, at, raw in changed])
     _note_buyers(connection, site, (order for order, _, _ in changed))
     unfinished = and_(
@@ -288,6 +311,7 @@ def stage_orders(
     _decide_again(connection, site, [o.order_id for o, _, _ in changed if o.order_id in standing], unfinished)
     other = [o.order_id for o, _, _ in changed if standing.get(o.order_id, ("", ""))[1] not in ("", _substance(o))]
     _decide_again(connection, site, other, ~returns.c.settled_outside)
+    record_order_changes(connection, site, before, now)
     return len(changed)
 
 
@@ -321,6 +345,7 @@ def stage_order_details(
     """Stages orders with their lines, as of the version that the list last showed (or as found by a look-up)."""
     keep_raw(connection, site, "sparklayer.order_details", (raw for _, _, raw in batch), now)
     rows = [_order_head(site, order, at) | _order_whole(order) | {"digest": raw.digest} for order, at, raw in batch]
+    before = staged_orders(connection, site, [order.order_id for order, _, _ in batch])
     upsert(
         connection,
         OrderRow,
@@ -337,6 +362,7 @@ def stage_order_details(
         )
         connection.execute(delete(order_lines).where(order_lines.c.site == site, order_lines.c.order_id.in_(ids)))
     upsert(connection, OrderLineRow, [row for order, _, _ in batch for row in _order_line_rows(site, order)])
+    record_order_changes(connection, site, before, now)
     note_variants(
         connection,
         site,
@@ -403,15 +429,18 @@ def _order_line_rows(site: str, order: Order) -> list[dict[str, Any]]:
 
 def forget_order(connection: Connection, site: str, order_id: str, *, now: datetime) -> None:
     """An order that SparkLayer no longer has: its returns are looked up anew."""
-    connection.execute(
+    left = connection.execute(
         update(returns)
         .where(returns.c.site == site, returns.c.order_id == order_id)
         .values(order_id="", order_checked_at=now, dirty=True)
-    )
+        .returning(returns.c.return_id)
+    ).scalars()
+    gone = [Event("swapsync", ORDER_LINKED, "SparkLayer no longer has the order", i, after={"order": ""}) for i in left]
+    record_events(connection, site, gone, now)
     connection.execute(delete(orders).where(orders.c.site == site, orders.c.order_id == order_id))
 
 
-def link_returns(connection: Connection, site: str) -> int:
+def link_returns(connection: Connection, site: str, now: datetime) -> int:
     """Ties returns to staged orders: by platform id; by name only after a look-up by id found nothing.
 
     What was settled outside is never looked up, so its name counts where no staged order has its id. Returns how many
@@ -435,19 +464,40 @@ def link_returns(connection: Connection, site: str) -> int:
         .having(func.count() == 1)
     ).all()
     links = {row.return_id: row.order_id for row in (*by_name, *by_id)}
-    link(connection, site, links)
+    link(connection, site, links, now)
     return len(links)
 
 
-def link(connection: Connection, site: str, links: Mapping[str, str]) -> None:
+def link(connection: Connection, site: str, links: Mapping[str, str], now: datetime, *, actor: str = SWAPSYNC) -> None:
     """Ties returns to orders: return id -> order id. The whole order is decided again."""
     if links:
+        names = _order_names(connection, site, set(links.values()))
         connection.execute(
             update(returns)
             .where(returns.c.site == site, returns.c.return_id == bindparam("of_return"))
             .values(order_id=bindparam("to_order"), buyer_checked=False, dirty=True),
             [{"of_return": return_id, "to_order": order_id} for return_id, order_id in links.items()],
         )
+        linked = [
+            Event(
+                *("swapsync", ORDER_LINKED, f"it is a return of order {names[order_id]}"),
+                return_id=return_id,
+                actor=actor,
+                after={"order": names[order_id]},
+            )
+            for return_id, order_id in links.items()
+        ]
+        record_events(connection, site, linked, now)
+
+
+def _order_names(connection: Connection, site: str, order_ids: Collection[str]) -> dict[str, str]:
+    return {
+        row.order_id: row.visible or row.order_id
+        for ids in chunks(sorted(order_ids))
+        for row in connection.execute(
+            select(orders.c.order_id, orders.c.visible).where(orders.c.site == site, orders.c.order_id.in_(ids))
+        )
+    }
 
 
 def note_look_up(connection: Connection, site: str, return_ids: Collection[str], now: datetime) -> None:
@@ -672,12 +722,16 @@ def stage_variants(connection: Connection, site: str, skus: Mapping[str, str], n
             return_lines.c.site == site, return_lines.c.variant_id.in_(ids)
         )
         of_orders = select(order_lines.c.order_id).where(order_lines.c.site == site, order_lines.c.variant_id.in_(ids))
-        mark_dirty(
-            connection,
-            site,
-            and_(
-                ~returns.c.settled_outside,
-                or_(returns.c.return_id.in_(of_lines), returns.c.order_id.in_(of_orders)),
-            ),
+        affected = and_(
+            returns.c.site == site,
+            ~returns.c.settled_outside,
+            or_(returns.c.return_id.in_(of_lines), returns.c.order_id.in_(of_orders)),
         )
+        mark_dirty(connection, site, affected)
+        what = ", ".join(f"{before[variant]} is {skus[variant]} now" for variant in ids)
+        told = [
+            Event("sparklayer", SKU_RENAMED, what, return_id, actor="sparklayer")
+            for return_id in connection.execute(select(returns.c.return_id).where(affected)).scalars()
+        ]
+        record_events(connection, site, told, now)
     return len(renamed)

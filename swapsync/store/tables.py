@@ -116,7 +116,8 @@ class ReturnRow(SQLModel, table=True):
     ``dirty`` marks returns whose facts changed since they were last decided.
     ``buyer_checked``: the customers of return and order were asked for. ``delivered_at``: when the goods came, by Swap,
     else when that was first seen. ``seen_at`` and ``missed_sweeps``: when Swap last showed the return, and how often in
-    a row it didn't when asked. ``overdue``: nobody inspected the goods within the site's limit.
+    a row it didn't when asked. ``overdue``: nobody inspected the goods within the site's limit. ``decided_entry``: the
+    last entry of the audit trail when it was last decided on.
     """
 
     __tablename__ = "return_authorisation"
@@ -167,6 +168,7 @@ class ReturnRow(SQLModel, table=True):
     missed_sweeps: int = 0
     overdue: bool = False
     handling_fee: int = _minor()
+    decided_entry: int = 0
 
 
 class ReturnLineRow(SQLModel, table=True):

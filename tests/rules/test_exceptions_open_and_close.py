@@ -220,7 +220,21 @@ def test_what_came_back_after_it_was_closed_is_a_new_exception(desk: Desk, world
         run(place, "poll_returns", "poll_orders", "reconcile")
         clock.forward(minutes=5)
 
-    assert [row.status for row in s.all_exceptions(place, "CURRENCY_MISMATCH")] == ["resolved", "open"]
+    rows = s.all_exceptions(place, "CURRENCY_MISMATCH")
+    assert [(row.status, row._mapping["count"]) for row in rows] == [("resolved", 1), ("open", 2)]
+
+
+def test_what_closes_by_itself_names_the_change_that_closed_it(desk: Desk, world: World, clock: FixedClock) -> None:
+    s.order(world)
+    s.returned(world, customer_currency="EUR")
+    place = desk()
+    run(place)
+    clock.forward(minutes=5)
+    world.swap.change_return("R1", customer_currency="GBP")
+    run(place)
+
+    [row] = s.all_exceptions(place, "CURRENCY_MISMATCH")
+    assert row.resolution == "closed by itself: both are in the same currency (currency EUR -> GBP)"
 
 
 def test_two_causes_of_one_kind_are_two_exceptions(desk: Desk, world: World) -> None:

@@ -23,6 +23,7 @@ def upgrade() -> None:
         _whole("missed_sweeps"),
         _flag("overdue"),
         _minor("handling_fee"),
+        _whole("decided_entry"),
     )
     op.create_index("ix_return_delivered", "return_authorisation", ["site", "overdue", "delivered_at"])
     op.create_index("ix_return_seen", "return_authorisation", ["site", "settled_outside", "seen_at"])
