@@ -251,22 +251,28 @@ CATALOGUE: dict[Code, Entry] = {
         _F,
         _HIGH,
         "The return was changed in Swap after a credit note was issued for it. Nothing more happens by itself.",
-        "Compare the credit note with the return as it is now and correct by hand where needed.",
+        "Compare the credit note with the return as it is now. --action accept lets the credit stand and goes on with "
+        "the return as it is; --action deny credits nothing more, and withdraws a credit that has not gone out yet.",
         "the return is as it was when it was credited",
+        (Action.ACCEPT, Action.DENY),
     ),
     Code.RETURN_VANISHED: Entry(
         _C,
         _MID,
         "The return is no longer in Swap.",
-        "Ask who deleted it and whether goods are on their way.",
+        "Ask who deleted it and whether goods are on their way. --action accept goes on with what is known of it, "
+        "--action deny credits nothing.",
         "the return is back",
+        (Action.ACCEPT, Action.DENY),
     ),
     Code.ORDER_CHANGED: Entry(
         _F,
         _MID,
         "The order was changed or cancelled after a return was matched to it.",
-        "Compare the order with the credits already given for it.",
+        "Compare the order with the credits already given for it. --action accept goes on with the order as it is now; "
+        "--action deny credits nothing more, and withdraws a credit that has not gone out yet.",
         "the order and its credits agree again",
+        (Action.ACCEPT, Action.DENY),
     ),
     Code.UNKNOWN_VALUE: Entry(
         _I,

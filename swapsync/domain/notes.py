@@ -35,6 +35,10 @@ def body(rma_number: str, return_id: str, milestone: Milestone, n: int = 1, *, a
     return " ".join(f"Return {rma_number} {_SAYS[milestone]}{tail}. {token(return_id, milestone, n)}".split())
 
 
+CREDIT_MARK = ":credit:"
+"""What the transaction id of a credit has that no other effect's has."""
+
+
 def credit_platform_id(return_id: str, n: int) -> str:
     """The SparkLayer transaction id of a return's n-th credit, counted from 1 (worker.md section 4, rule 3)."""
-    return f"swap:{return_id}:credit:{n}"
+    return f"swap:{return_id}{CREDIT_MARK}{n}"

@@ -357,7 +357,7 @@ def _decide_return(facts: ReturnFacts, case: Case, policy: Policy, ledger: _Orde
     book = _Book(facts, case.order, policy)
     book.check_return(case)
     order = case.order
-    if order is None or (book.frozen and not facts.credited):
+    if order is None or (book.frozen and (order.cancelled or not facts.credited)):
         return Decision(
             ret.return_id,
             {},
@@ -461,7 +461,7 @@ class _Book:
             self._say(7, Verdict.NOTES, "the buyers of return and order can't be compared, so nothing is concluded")
         if order.cancelled:
             self._hold_all(Code.ORDER_CHANGED, "", f"order {order.visible} was cancelled")
-        if self.facts.credited:
+        if self.facts.credited_basis:
             self._check_unchanged()
         self._check_payment(order)
 
@@ -604,7 +604,7 @@ class _Book:
 
     def check_amount(self, matches: Mapping[str, LineMatch]) -> None:
         ret, order = self.ret, self.order
-        if ret.total is None or order is None or ret.currency.upper() != order.currency.upper():
+        if order is None or ret.currency.upper() != order.currency.upper():
             return
         expected = 0
         for line in ret.lines:
@@ -618,13 +618,13 @@ class _Book:
             money.to_minor(self.policy.amount_tolerance, order.currency),
             int(expected * self.policy.amount_tolerance_percent / 100),
         )
-        if abs(ret.total - expected) > tolerance:
-            self._open(
-                Code.AMOUNT_MISMATCH,
-                "",
-                f"Swap says {money.to_text(ret.total, order.currency)}, "
-                f"the order says {money.to_text(expected, order.currency)} {order.currency}",
-            )
+        worth = f"the order says {money.to_text(expected, order.currency)} {order.currency}"
+        if ret.total is not None and abs(ret.total - expected) > tolerance:
+            self._open(Code.AMOUNT_MISMATCH, "", f"Swap says {money.to_text(ret.total, order.currency)}, {worth}")
+        closed_by_gateway = self.route is Route.GATEWAY and ret.status is ReturnStatus.CLOSED
+        if closed_by_gateway and ret.refunded > expected + tolerance:
+            refunded = money.to_text(ret.refunded, order.currency)
+            self._open(Code.AMOUNT_MISMATCH, "refund", f"the gateway refunded {refunded}, {worth}")
 
     # -- what follows ------------------------------------------------------------------------------------------------
 

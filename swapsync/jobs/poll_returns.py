@@ -15,7 +15,7 @@ from swapsync.domain.returns import Return
 from swapsync.jobs.quarantine import release_readable, set_aside
 from swapsync.jobs.workplace import Tally, Workplace
 from swapsync.moments import to_text
-from swapsync.store import runs
+from swapsync.store import runs, staging
 from swapsync.store.exceptions import Sighting
 from swapsync.store.staging import Received, received, returns, stage_returns
 
@@ -23,6 +23,8 @@ STREAM = "swap.returns"
 WALKS = 5
 PAGES_AT_ONCE = 5
 """So many pages are stored in one transaction."""
+SWEEP_EVERY = timedelta(hours=24)
+SWEEP_AT_MOST = 20
 
 Fetch = Callable[[int], ReturnsPage]
 
@@ -42,12 +44,37 @@ def poll_returns(place: Workplace, tally: Tally) -> None:
         lambda page: place.swap.returns_page(page=page, updated_since=since),
         lambda connection, newest: runs.move_watermark(connection, place.slug, STREAM, min(newest, start)),
     )
+    _sweep(place, tally)
     if position is None:
         tally.remarks.append(_cut_over(place))
     if not quiet:
         tally.remarks.append(
             f"the list of returns moved during all of {WALKS} walks; what was read is kept, the next run reads it again"
         )
+
+
+def _sweep(place: Workplace, tally: Tally) -> None:
+    """Asks for open returns that no poll has shown for a day: one that is missing on two sweeps has vanished."""
+    with place.store.reading() as connection:
+        unseen = staging.unseen_returns(connection, place.slug, place.clock.now() - SWEEP_EVERY, SWEEP_AT_MOST)
+    found: list[str] = []
+    missing: list[str] = []
+    batch: list[tuple[Return, Received]] = []
+    for return_id, rma_number in unseen:
+        page = place.swap.returns_page(page=1, rma_number=rma_number)
+        readable, _ = _parse(place, page.rows)
+        mine = [pair for pair in readable if pair[0].return_id == return_id]
+        batch += mine
+        if mine:
+            found.append(return_id)
+        elif page.last and all(ret.rma_number == rma_number for ret, _ in readable):
+            missing.append(return_id)
+    tally.read += len(unseen)
+    if unseen:
+        now = place.clock.now()
+        with place.writing() as connection:
+            tally.changed += stage_returns(connection, place.slug, batch, effects_from=place.effects_from, now=now)
+            staging.note_sweep(connection, place.slug, found, missing, now)
 
 
 def _cut_over(place: Workplace) -> str:

@@ -82,6 +82,8 @@ def _take(
         raise RulingRefused(f"nothing of {row.sku} was booked into stock, so there is nothing to write off")
     elif action is Action.TEACH_ALIAS:
         subject = _teach_alias(connection, row, value)
+    elif action is Action.DENY:
+        outbox.withdraw_credits(connection, row.site, row.return_id)
     connection.execute(
         insert(rulings).values(
             site=row.site,

@@ -177,7 +177,8 @@ class _Loader:
             moved[movement.line_id, movement.sku][Step(movement.step)] += movement.quantity
             move_counts[movement.line_id, movement.sku][Step(movement.step)] += 1
             stock_skus.setdefault(movement.line_id, movement.sku)
-        lines = [(note, line) for note in notes for line in self.note_lines.get(note.number, [])]
+        standing = [note for note in notes if note.state != "void"]
+        lines = [(note, line) for note in standing for line in self.note_lines.get(note.number, [])]
         return ReturnFacts(
             ret=to_return(row, self.lines.get(row.return_id, [])),
             findings=tuple(

@@ -1,7 +1,7 @@
 """The outbox: effects that were decided and are to be delivered once (design.md section 5).
 
 ``pending`` is to be sent; ``in_doubt`` was, or may have been, and must be looked for before it is sent again;
-``sent`` and ``failed`` are final until a person retries.
+``sent`` and ``failed`` are final until a person retries; ``withdrawn`` was never tried, and never will be.
 """
 
 from collections.abc import Iterable, Sequence
@@ -25,7 +25,11 @@ from sqlalchemy import (
     update,
 )
 
+from swapsync.domain import notes
+from swapsync.domain.catalogue import Code
 from swapsync.store.db import chunks, insert_new, table
+from swapsync.store.exceptions import exceptions
+from swapsync.store.staging import returns
 from swapsync.store.tables import CreditNoteRow, OutboxRow
 
 outbox, credit_notes = table(OutboxRow), table(CreditNoteRow)
@@ -90,7 +94,8 @@ def due(connection: Connection, site: str, kind: Kind, now: datetime, limit: int
     """Effects to deliver now, in the order in which they were decided, from beyond the id ``after`` on.
 
     An order's effect waits while an earlier one of its kind on the same order is put off, and its notes wait for its
-    earlier credits; trouble with a note never holds up money.
+    earlier credits; trouble with a note never holds up money. A credit waits while what it was decided on has changed:
+    its return is not decided on again yet, or a person has to look at it first.
     """
     earlier = outbox.alias()
     blocked = exists().where(
@@ -114,10 +119,63 @@ def due(connection: Connection, site: str, kind: Kind, now: datetime, limit: int
                 is_open(outbox),
                 outbox.c.next_attempt_at <= now,
                 ~blocked,
+                ~_overtaken(),
             )
             .order_by(outbox.c.id)
             .limit(limit)
         )
+    )
+
+
+CONTESTED = (
+    Code.RETURN_CHANGED_AFTER_CREDIT,
+    Code.ORDER_CHANGED,
+    Code.RETURN_VANISHED,
+    Code.CUSTOMER_MISMATCH,
+    Code.ORPHANED_RETURN,
+    Code.CURRENCY_MISMATCH,
+    Code.PAYMENT_METHOD_UNKNOWN,
+    Code.GATEWAY_REFUND_ON_ACCOUNT,
+)
+"""While one of these is open, a credit that was decided before it stays here."""
+
+
+def _overtaken() -> ColumnElement[bool]:
+    undecided = exists().where(
+        returns.c.site == outbox.c.site, returns.c.return_id == outbox.c.return_id, returns.c.dirty
+    )
+    contested = exists().where(
+        exceptions.c.site == outbox.c.site,
+        exceptions.c.return_id == outbox.c.return_id,
+        exceptions.c.status == "open",
+        exceptions.c.code.in_(CONTESTED),
+    )
+    return and_(
+        outbox.c.kind == Kind.CREDIT, outbox.c.effect_key.contains(notes.CREDIT_MARK), or_(undecided, contested)
+    )
+
+
+def withdraw_credits(connection: Connection, site: str, return_id: str) -> list[str]:
+    """Takes back the credits of a return that were never tried; returns the numbers of their notes, now void."""
+    withdrawn = connection.execute(
+        update(outbox)
+        .where(
+            outbox.c.site == site,
+            outbox.c.return_id == return_id,
+            outbox.c.kind == Kind.CREDIT,
+            outbox.c.state == "pending",
+            outbox.c.attempts == 0,
+        )
+        .values(state="withdrawn")
+        .returning(outbox.c.effect_key)
+    ).scalars()
+    return list(
+        connection.execute(
+            update(credit_notes)
+            .where(credit_notes.c.site == site, credit_notes.c.platform_id.in_(list(withdrawn)))
+            .values(state="void")
+            .returning(credit_notes.c.number)
+        ).scalars()
     )
 
 

@@ -193,6 +193,39 @@ def _told_by_swap(ret: Return, before: Facts | None, after: Facts) -> Event:
     )
 
 
+def unseen_returns(connection: Connection, site: str, seen_before: datetime, at_most: int) -> list[tuple[str, str]]:
+    """(return id, RMA number) of live returns that Swap last showed before a moment, those longest unseen first."""
+    rows = connection.execute(
+        select(returns.c.return_id, returns.c.rma_number)
+        .where(
+            returns.c.site == site,
+            ~returns.c.settled_outside,
+            or_(returns.c.seen_at.is_(None), returns.c.seen_at < seen_before),
+            returns.c.rma_number != returns.c.return_id,
+            or_(
+                returns.c.status.not_in(("closed", "cancelled", "expired")),
+                returns.c.settlement.in_((Settlement.HELD, Settlement.DUE)),
+            ),
+        )
+        .order_by(returns.c.seen_at, returns.c.return_id)
+        .limit(at_most)
+    )
+    return [(row.return_id, row.rma_number) for row in rows]
+
+
+def note_sweep(connection: Connection, site: str, found: Sequence[str], missing: Sequence[str], now: datetime) -> None:
+    """Notes which returns Swap showed when asked, and which it didn't; what that changes is decided again."""
+    of_site = update(returns).where(returns.c.site == site).values(seen_at=now)
+    connection.execute(
+        of_site.where(returns.c.return_id.in_(found)).values(
+            missed_sweeps=0, dirty=or_(returns.c.dirty, returns.c.missed_sweeps > 0)
+        )
+    )
+    connection.execute(
+        of_site.where(returns.c.return_id.in_(missing)).values(missed_sweeps=returns.c.missed_sweeps + 1, dirty=True)
+    )
+
+
 def mark_overdue(connection: Connection, site: str, delivered_before: datetime) -> None:
     """Has live returns decided again whose goods came before a moment and are not inspected to the end."""
     connection.execute(

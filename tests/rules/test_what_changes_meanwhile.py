@@ -1,0 +1,287 @@
+"""A return or an order that changes, is cancelled or vanishes, before and after the credit: a person decides."""
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from swapsync.jobs.cycle import JOBS
+from swapsync.sandbox.faults import Fault
+from swapsync.sandbox.world import World
+from tests.conftest import Desk, FixedClock, run
+from tests.rules import scenario as s
+from tests.rules.test_policies_of_a_site import decide
+
+BUT_CREDITS = [job for job in JOBS if job != "push_credits"]
+
+
+def change(world: World, clock: FixedClock, **fields: Any) -> None:
+    """Swap changes the return, an hour later."""
+    clock.forward(hours=1)
+    world.swap.change_return("R1", **fields)
+
+
+def lines_with(world: World, **fields: Any) -> list[dict[str, Any]]:
+    """The return's lines with other fields."""
+    return [line | fields for line in world.swap.get_return("R1")["products"]]
+
+
+# -- a credit that is decided and not yet delivered
+
+
+@pytest.mark.parametrize("what", ["lines", "cancelled", "order cancelled"])
+def test_a_credit_that_was_decided_stays_here_while_its_return_is_another_by_now(
+    desk: Desk, world: World, clock: FixedClock, what: str
+) -> None:
+    s.order(world)
+    s.returned(world, **s.APPROVED)
+    place = desk()
+    run(place, *BUT_CREDITS)
+    if what == "lines":
+        change(world, clock, products=lines_with(world, item_count=2), total=24)
+    elif what == "cancelled":
+        change(world, clock, return_status="Cancelled")
+    else:
+        clock.forward(hours=1)
+        cancelled = [package | {"type": "cancelled"} for package in world.sparklayer.purchases["5001"]["packages"]]
+        world.sparklayer.change_purchase("5001", packages=cancelled, calculated_fulfilment_status="cancelled")
+    run(place)
+    run(place)
+    code = "ORDER_CHANGED" if what == "order cancelled" else "RETURN_CHANGED_AFTER_CREDIT"
+    assert (s.credits(world), s.open_codes(place), s.state(place)) == ({}, [code], "held")
+
+
+def test_a_credit_is_not_sent_before_a_changed_return_is_decided_on_again(
+    desk: Desk, world: World, clock: FixedClock
+) -> None:
+    s.order(world)
+    s.returned(world, **s.APPROVED)
+    place = desk()
+    run(place, *BUT_CREDITS)
+    change(world, clock, products=lines_with(world, item_count=2), total=24)
+    run(place, "poll_returns", "push_credits")
+    assert s.credits(world) == {}
+
+
+def test_a_person_lets_the_credit_stand_and_it_goes_out_as_it_was_issued(
+    desk: Desk, world: World, clock: FixedClock
+) -> None:
+    s.order(world)
+    s.returned(world, **s.APPROVED)
+    place = desk()
+    run(place, *BUT_CREDITS)
+    change(world, clock, products=lines_with(world, item_count=2), total=24)
+    run(place)
+    decide(place, "RETURN_CHANGED_AFTER_CREDIT", "accept")
+    run(place)
+    assert (s.credits(world), s.open_codes(place)) == ({"swap:R1:credit:1": "-48.00"}, [])
+
+
+def test_a_person_denies_it_and_the_untried_credit_is_withdrawn_for_good(
+    desk: Desk, world: World, clock: FixedClock
+) -> None:
+    s.order(world)
+    s.returned(world, **s.APPROVED)
+    place = desk()
+    run(place, *BUT_CREDITS)
+    change(world, clock, products=lines_with(world, item_count=2), total=24)
+    run(place)
+    decide(place, "RETURN_CHANGED_AFTER_CREDIT", "deny")
+    run(place)
+    run(place)
+    assert (s.credits(world), s.open_codes(place), s.state(place)) == ({}, [], "denied")
+    assert [(note.number, note.state) for note in s.documents(place)] == [("CN-000001", "void")]
+
+
+# -- after the credit
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"quality_control_status": "Not Approved"},
+        {"quality_control_status": "Missing"},
+        {"return_status": "Open"},
+        {"delivery_status": "In-Transit"},
+    ],
+)
+def test_swap_takes_back_the_word_that_the_credit_rested_on(
+    desk: Desk, world: World, clock: FixedClock, fields: dict[str, Any]
+) -> None:
+    s.order(world)
+    s.returned(world, **s.APPROVED)
+    place = desk()
+    run(place)
+    change(world, clock, **fields)
+    run(place)
+    assert s.open_codes(place) == ["RETURN_CHANGED_AFTER_CREDIT"]
+    assert s.credits(world) == {"swap:R1:credit:1": "-48.00"}
+    change(world, clock, return_status="Closed", delivery_status="Delivered", quality_control_status="Approved")
+    run(place)
+    assert s.open_codes(place) == []
+
+
+def test_a_credit_by_the_warehouses_finding_does_not_rest_on_swaps_word(
+    desk: Desk, world: World, clock: FixedClock
+) -> None:
+    s.order(world)
+    s.returned(world, **s.DELIVERED)
+    place = desk()
+    run(place)
+    s.found(place, "sellable", 4)
+    run(place)
+    change(world, clock, return_status="Closed", quality_control_status="Not Approved")
+    run(place)
+    assert (s.open_codes(place), s.state(place)) == ([], "credited")
+
+
+def test_an_order_line_that_changes_after_the_credit_is_shown_and_nothing_more_is_credited_for_it(
+    desk: Desk, world: World, clock: FixedClock
+) -> None:
+    s.order(world)
+    s.returned(world, **s.DELIVERED)
+    place = desk()
+    run(place)
+    s.found(place, "sellable", 1)
+    run(place)
+    clock.forward(hours=1)
+    s.order(world, s.sold(net="80.00", tax="16.00"), updated=clock.now())
+    run(place)
+    assert s.open_codes(place) == ["AMOUNT_MISMATCH", "ORDER_CHANGED"]
+    s.found(place, "sellable", 1)
+    run(place)
+    assert s.credits(world) == {"swap:R1:credit:1": "-12.00"}
+    decide(place, "ORDER_CHANGED", "accept")
+    run(place)
+    assert s.credits(world) == {"swap:R1:credit:1": "-12.00", "swap:R1:credit:2": "-7.20"}
+
+
+def test_a_finished_return_is_looked_at_again_when_its_order_changes(
+    desk: Desk, world: World, clock: FixedClock
+) -> None:
+    s.order(world)
+    s.returned(world, **s.APPROVED)
+    place = desk()
+    run(place)
+    assert s.state(place) == "credited"
+    clock.forward(hours=1)
+    s.order(world, s.sold(net="80.00", tax="16.00"), updated=clock.now())
+    run(place)
+    assert "ORDER_CHANGED" in s.open_codes(place)
+
+
+def test_an_order_is_not_read_again_because_of_our_own_credit(desk: Desk, world: World, clock: FixedClock) -> None:
+    s.order(world)
+    s.returned(world, **s.APPROVED)
+    place = desk()
+    run(place)
+    clock.forward(hours=1)
+    run(place)
+    assert (
+        len(world.calls("GET", "/purchases/platform/5001"))
+        == len(
+            [
+                e
+                for e in world.calls("GET", "/purchases/platform/5001")
+                if e.path.endswith(("/history", "/transactions"))
+            ]
+        )
+        + 1
+    )
+
+
+# -- a return that Swap no longer has
+
+
+def test_a_return_that_two_sweeps_do_not_find_has_vanished_and_nothing_follows_until_it_is_back(
+    desk: Desk, world: World, clock: FixedClock
+) -> None:
+    s.order(world)
+    s.returned(world, **s.DELIVERED)
+    place = desk()
+    run(place)
+    row = world.swap.get_return("R1")
+    world.swap.delete_return("R1")
+    clock.forward(hours=25)
+    run(place)
+    assert s.open_codes(place) == []
+    clock.forward(hours=25)
+    run(place)
+    assert (s.open_codes(place), s.staged(place).logistics, s.state(place)) == (["RETURN_VANISHED"], "vanished", "held")
+    s.found(place, "sellable", 4)
+    run(place)
+    assert s.credits(world) == {}
+    world.swap.put_return(row)
+    clock.forward(hours=25)
+    run(place)
+    assert (s.open_codes(place), s.credits(world)) == ([], {"swap:R1:credit:1": "-48.00"})
+
+
+def test_what_swap_still_shows_is_asked_for_once_a_day_and_stays(desk: Desk, world: World, clock: FixedClock) -> None:
+    s.order(world)
+    s.returned(world)
+    place = desk()
+    run(place)
+    for _ in range(3):
+        clock.forward(hours=25)
+        run(place)
+        run(place)
+    asked = [e for e in world.calls("GET", "/returns") if "rma_number" in e.query]
+    assert (len(asked), s.open_codes(place)) == (3, [])
+
+
+def test_a_return_parked_in_swap_is_reported_until_it_moves_on(desk: Desk, world: World, clock: FixedClock) -> None:
+    s.order(world)
+    s.returned(world, **s.DELIVERED | {"return_status": "Needs Review"})
+    place = desk()
+    run(place)
+    assert s.open_codes(place) == ["REFUND_STUCK_IN_SWAP"]
+    change(world, clock, return_status="Closed", quality_control_status="Approved")
+    run(place)
+    assert (s.open_codes(place), s.credits(world)) == ([], {"swap:R1:credit:1": "-48.00"})
+
+
+# -- who asked, and how much
+
+
+def test_a_stranger_is_not_credited_because_the_buyers_could_not_be_read_today(
+    desk: Desk, world: World, clock: FixedClock
+) -> None:
+    s.order(world)
+    s.buyer(world, "stranger@else.example")
+    s.returned(world, **s.APPROVED, customer_email="stranger@else.example")
+    place = desk()
+    world.faults.add(Fault(kind="status", status=503, side="sparklayer", path_contains="/customers/", times=None))
+    run(place)
+    assert (s.credits(world), s.open_codes(place)) == ({}, [])
+    world.faults.clear()
+    clock.forward(hours=1)
+    run(place)
+    assert (s.credits(world), s.open_codes(place)) == ({}, ["CUSTOMER_MISMATCH"])
+
+
+def test_a_site_that_may_not_read_customers_concludes_nothing_about_the_buyer(desk: Desk, world: World) -> None:
+    s.order(world)
+    s.returned(world, **s.APPROVED)
+    world.faults.add(Fault(kind="status", status=403, side="sparklayer", path_contains="/customers/", times=None))
+    records = run(desk())
+    assert records["poll_orders"].status == "ok"
+    assert any("nothing is concluded" in remark for remark in records["poll_orders"].remarks)
+    assert s.credits(world) == {"swap:R1:credit:1": "-48.00"}
+
+
+def test_a_return_that_swap_refused_gives_its_units_free_for_the_next(desk: Desk, world: World) -> None:
+    s.order(world, s.sold(quantity=4, net="40.00", tax="8.00"))
+    s.returned(world, **s.APPROVED | {"quality_control_status": "Not Approved"})
+    s.second(world, **s.APPROVED)
+    run(desk())
+    assert s.credits(world) == {"swap:R2:credit:1": "-48.00"}
+
+
+def test_a_gateway_refund_above_the_value_of_the_goods_is_shown_to_finance(desk: Desk, world: World) -> None:
+    s.order(world, payment_method="platform_upfront")
+    s.returned(world, **s.APPROVED, total_refunded=Decimal("60.00"))
+    place = desk()
+    run(place)
+    assert (s.credits(world), s.open_codes(place)) == ({}, ["AMOUNT_MISMATCH"])
+    assert "60.00" in s.open_exceptions(place)[0].detail
