@@ -4,15 +4,14 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, time
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from swapsync.cli.context import JsonOption, SiteOption, UserError, load, opened
+from swapsync.cli.context import DryRunOption, JsonOption, SiteOption, UserError, load, opened
 
 if TYPE_CHECKING:
     from swapsync.jobs.backfill import BackfillReport
-    from swapsync.store.outbox import Effect
 
 _MOMENT = "a day in UTC (2026-03-01) or a moment with a zone (2026-03-01T08:00:00Z)"
 
@@ -27,9 +26,7 @@ def backfill(
     until: Annotated[
         str | None, typer.Option("--until", metavar="D", help="Where to end, a day meaning its start; default: now.")
     ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Read and stage only, and show what would be written outside.")
-    ] = False,
+    dry_run: DryRunOption = False,
     again: Annotated[bool, typer.Option("--again", help="Read windows that were read before, too.")] = False,
     site: SiteOption = None,
     json: JsonOption = False,
@@ -48,8 +45,8 @@ def backfill(
     from swapsync.jobs.backfill import LISTS, backfill_sites, windows
 
     span = windows(begin, end)
-    with opened(settings) as store, _progress(len(span) * LISTS * len(settings.sites)) as advance:
-        reports = backfill_sites(settings.sites, store, clock, span, again=again, dry_run=dry_run, advance=advance)
+    with opened(settings, dry_run=dry_run) as store, _progress(len(span) * LISTS * len(settings.sites)) as advance:
+        reports = backfill_sites(settings.sites, store, clock, span, again=again, advance=advance)
     if json:
         _print_json(begin, end, dry_run, reports)
     else:
@@ -83,26 +80,21 @@ def _progress(total: int) -> Iterator[Callable[[], None]]:
 
 
 def _print(dry_run: bool, reports: "Sequence[BackfillReport]") -> None:
-    from swapsync.cli.output import print_table
+    from swapsync.cli.plan import print_plans
     from swapsync.cli.run import print_reports
 
     print_reports(list(reports))
     for report in reports:
         typer.echo(f"Site {report.site}: {report.windows_read} windows read, {report.windows_skipped} read before")
-        if dry_run:
-            print_table(
-                f"Site {report.site}: {len(report.planned)} effects planned",
-                ("kind", "target", "what"),
-                [(effect.kind, effect.target, _what(effect)) for effect in report.planned],
-            )
     if dry_run:
-        typer.echo("Nothing was written outside. What was read is staged: the next cycle decides on it and delivers.")
+        print_plans(reports)
 
 
 def _print_json(since: datetime, until: datetime, dry_run: bool, reports: "Sequence[BackfillReport]") -> None:
     from dataclasses import asdict
 
     from swapsync.cli.output import print_json
+    from swapsync.cli.plan import plans_as_json
     from swapsync.moments import to_text
 
     print_json(
@@ -117,37 +109,6 @@ def _print_json(since: datetime, until: datetime, dry_run: bool, reports: "Seque
                 }
                 for report in reports
             ],
-            "dry_run": dry_run,
-            "planned": [
-                {
-                    "site": report.site,
-                    "kind": effect.kind,
-                    "target": effect.target,
-                    "what": _what(effect),
-                    "return_id": effect.return_id,
-                }
-                for report in reports
-                for effect in report.planned
-            ],
+            **(plans_as_json(reports) if dry_run else {"dry_run": False, "planned": []}),
         }
     )
-
-
-def _what(effect: "Effect") -> str:
-    """What an effect does, in a few words."""
-    from swapsync.domain import money
-    from swapsync.store.outbox import Kind
-
-    payload: dict[str, Any] = effect.payload
-    if effect.kind is Kind.CREDIT:
-        details = payload["details"]
-        po_number = f", PO {details['customer_reference']}" if details["customer_reference"] else ""
-        amount = money.to_text(-payload["total"], payload["currency"])
-        return f"credit {amount} {payload['currency']} for RMA {details['rma_number']}{po_number}"
-    if effect.kind is Kind.NOTE:
-        return str(payload["body"])
-    if effect.kind is Kind.STOCK_LEVEL:
-        return f"set the level to {payload['level']}"
-    if effect.kind is Kind.RESTOCK:
-        return f"add {payload['quantity']} to the level"
-    return f"report {payload['quantity']} x {payload['condition']} to Swap"

@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from swapsync.store.db import Store
 
 SiteOption = Annotated[str | None, typer.Option("--site", metavar="SLUG", help="Only this merchant.")]
+DryRunOption = Annotated[
+    bool, typer.Option("--dry-run", help="Only show what would be written outside; nothing is sent, nothing is kept.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, for scripts.")]
 
 
@@ -37,16 +40,21 @@ def load(site: str | None = None, *, require_sites: bool = True) -> "Settings":
 
 
 @contextmanager
-def opened(settings: "Settings") -> "Iterator[Store]":
-    """The staging store, at this version's schema. Raises UserError when it can't be used."""
+def opened(settings: "Settings", *, dry_run: bool = False) -> "Iterator[Store]":
+    """The staging store, at this version's schema; for a dry run a throw-away copy of it, and the store stays as it is.
+
+    Raises UserError when it can't be used.
+    """
     from swapsync.store.db import Store, StoreError
 
-    try:
-        store = Store(settings.database_url.get_secret_value())
-        store.require_current()
-    except StoreError as error:
-        raise UserError(f"SWAPSYNC_DATABASE_URL: {error}") from None
-    try:
+    with ExitStack() as stack:
+        try:
+            store = Store(settings.database_url.get_secret_value())
+            stack.callback(store.close)
+            if dry_run:
+                store = stack.enter_context(store.copied())
+            else:
+                store.require_current()
+        except StoreError as error:
+            raise UserError(f"SWAPSYNC_DATABASE_URL: {error}") from None
         yield store
-    finally:
-        store.close()

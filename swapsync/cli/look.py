@@ -14,6 +14,8 @@ from swapsync.domain.catalogue import Code, Owner
 from swapsync.domain.returns import Logistics, Settlement
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
     from swapsync.settings import Settings
     from swapsync.store.db import Store
     from swapsync.store.views import Page
@@ -119,27 +121,34 @@ def show_return(
     from swapsync.store import views
 
     with _store_for(site) as (_, store), store.reading() as connection:
-        found = views.find_returns(connection, rma, site)
-        if not found:
-            raise UserError(f"there is no return with RMA number {rma}")
-        slugs = sorted({slug for slug, _ in found})
-        if len(slugs) > 1:
-            raise UserError(f"RMA {rma} exists at several sites; say which with --site: {', '.join(slugs)}")
-        if len(found) > 1:
-            ids = ", ".join(return_id for _, return_id in found)
-            raise UserError(printable(f"several returns carry RMA {rma}; name one by its id instead: {ids}"))
-        item = views.show_return(connection, *found[0])
+        item = views.show_return(connection, *the_return(connection, rma, site))
     if json:
         print_json(item)
     else:
         _print_return(item)
 
 
+def the_return(connection: "Connection", rma: str, site: str | None) -> tuple[str, str]:
+    """Site and id of the one return that is meant. Raises UserError when there is none, or more than one."""
+    from swapsync.store import views
+
+    found = views.find_returns(connection, rma, site)
+    if not found:
+        raise UserError(f"there is no return with RMA number {rma}")
+    slugs = sorted({slug for slug, _ in found})
+    if len(slugs) > 1:
+        raise UserError(f"RMA {rma} exists at several sites; say which with --site: {', '.join(slugs)}")
+    if len(found) > 1:
+        ids = ", ".join(return_id for _, return_id in found)
+        raise UserError(printable(f"several returns carry RMA {rma}; name one by its id instead: {ids}"))
+    return found[0]
+
+
 def _print_return(item: Item) -> None:
     state, swap, order = item["state"], item["swap"], item["order"]
     closed = f", closed {_when(swap['closed_at'])}" if swap["closed_at"] else ""
     total = f", total {swap['total']}" if swap["total"] is not None else ""
-    _print_facts(
+    print_facts(
         f"Return {item['rma_number']}",
         {
             "site": item["site"],
@@ -268,7 +277,7 @@ def show_credit_note(
     if json:
         print_json(item)
         return
-    _print_facts(
+    print_facts(
         f"Credit note {item['number']}",
         {
             "site": item["site"],
@@ -359,7 +368,7 @@ def show_exception(
 def _print_exception(item: Item) -> None:
     from swapsync.jobs.rulings import NEEDS_VALUE
 
-    _print_facts(
+    print_facts(
         f"Exception {item['id']}: {item['code']}",
         {
             "detail": item["detail"],
@@ -502,7 +511,7 @@ def _print_status(item: Item) -> None:
     owners = ", ".join(f"{owner} {number}" for owner, number in queue["by_owner"].items() if number)
     owed = ", ".join(f"{part['gross']} {part['currency']}" for part in item["liability"])
     unvalued = f"; {item['unvalued_lines']} lines without a known price" if item["unvalued_lines"] else ""
-    _print_facts(
+    print_facts(
         f"Site {item['site']}",
         {
             "effects from": _when(item["effects_from"]) or "not run yet",
@@ -574,7 +583,7 @@ def _print_rows(title: str, columns: Columns, rows: Sequence[Item]) -> None:
         print_table(title, list(columns), [[cell(row) for cell in columns.values()] for row in rows])
 
 
-def _print_facts(title: str, facts: Mapping[str, object]) -> None:
+def print_facts(title: str, facts: Mapping[str, object]) -> None:
     """A heading and one line for each fact that is known."""
     typer.echo(f"\n{printable(title)}")
     width = max(map(len, facts))

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from swapsync.cli.context import JsonOption, SiteOption, UserError, load, opened
+from swapsync.cli.context import DryRunOption, JsonOption, SiteOption, UserError, load, opened
 
 if TYPE_CHECKING:
     from swapsync.jobs.compare import Period
-    from swapsync.jobs.cycle import SiteReport
+    from swapsync.jobs.plan import Plan
     from swapsync.reports.month_end import Difference, MonthEnd
 
 _MONTH = re.compile(r"[0-9]{4}-[0-9]{2}")
@@ -43,10 +43,12 @@ def reconcile(
     fail_on_difference: Annotated[
         bool, typer.Option("--fail-on-difference", help="End with exit code 3 when there is a difference.")
     ] = False,
+    dry_run: DryRunOption = False,
     json: JsonOption = False,
     site: SiteOption = None,
 ) -> None:
     """Compares Swap's returns, SparkLayer's order record and our own ledger; writes the month-end files."""
+    from swapsync.cli.plan import print_plans
     from swapsync.clock import Clock
     from swapsync.jobs.compare import reconcile_sites
     from swapsync.reports.month_end import read_month_end, write_files
@@ -56,7 +58,7 @@ def reconcile(
     settings = load(site)
     if out is not None:
         _prepare(out)
-    with opened(settings) as store:
+    with opened(settings, dry_run=dry_run) as store:
         with _progress() as watch:
             runs = reconcile_sites(settings.sites, store, clock, period, watch)
         with store.reading() as connection:
@@ -66,10 +68,13 @@ def reconcile(
     except OSError as error:
         raise UserError(f"--out {out}: {error.strerror or error}") from None
     if json:
-        _print_json(period, runs, reports, files)
+        _print_json(period, runs, reports, files, dry_run)
     else:
         _print_for_people(period, runs, reports, files)
-    if any(run.failed or run.runs[-1].status != "ok" for run in runs):  # a comparison that was not made proves nothing
+        if dry_run:
+            print_plans(runs)
+    not_compared = [record for run in runs for record in run.runs if record.job == "compare" and record.status != "ok"]
+    if not_compared or any(run.failed for run in runs):  # a comparison that was not made proves nothing
         raise typer.Exit(1)
     if fail_on_difference and any(report.differences for report in reports):
         raise typer.Exit(3)
@@ -148,11 +153,16 @@ def _progress() -> Iterator[Callable[[str, str, int, int], None]]:
 
 
 def _print_json(
-    period: "Period", runs: "Sequence[SiteReport]", reports: "Sequence[MonthEnd]", files: Sequence[Path]
+    period: "Period",
+    runs: "Sequence[Plan]",
+    reports: "Sequence[MonthEnd]",
+    files: Sequence[Path],
+    dry_run: bool,
 ) -> None:
     from dataclasses import asdict
 
     from swapsync.cli.output import print_json
+    from swapsync.cli.plan import plans_as_json
     from swapsync.moments import to_text
     from swapsync.reports.month_end import totals
 
@@ -166,6 +176,7 @@ def _print_json(
                 {"site": run.site, "totals": report.totals, "jobs": [asdict(record) for record in run.runs]}
                 for run, report in zip(runs, reports, strict=True)
             ],
+            **(plans_as_json(runs) if dry_run else {}),
         }
     )
 
@@ -183,7 +194,7 @@ def _amount(difference: "Difference") -> str | None:
 
 
 def _print_for_people(
-    period: "Period", runs: "Sequence[SiteReport]", reports: "Sequence[MonthEnd]", files: Sequence[Path]
+    period: "Period", runs: "Sequence[Plan]", reports: "Sequence[MonthEnd]", files: Sequence[Path]
 ) -> None:
     from swapsync.cli.output import print_table, printable
     from swapsync.moments import to_text

@@ -1,15 +1,17 @@
 """Commands that run the jobs: demo, sync, daemon, backfill, reconcile."""
 
 import sys
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from swapsync.cli.context import JsonOption, SiteOption, UserError, load, opened
+from swapsync.cli.context import DryRunOption, JsonOption, SiteOption, UserError, load, opened
 
 if TYPE_CHECKING:
     from swapsync.jobs.cycle import SiteReport
+    from swapsync.jobs.plan import Plan
 
 
 def register(app: typer.Typer) -> None:
@@ -22,11 +24,14 @@ def sync(
     job: Annotated[
         list[str] | None, typer.Option("--job", metavar="NAME", help="Only this job of the cycle; may be repeated.")
     ] = None,
+    dry_run: DryRunOption = False,
     json: JsonOption = False,
 ) -> None:
     """One whole cycle for each merchant: read both systems, decide, write credits, restocks and notes."""
+    from swapsync.cli.plan import plans_as_json, print_plans
     from swapsync.clock import Clock
     from swapsync.jobs.cycle import JOBS, run_sites
+    from swapsync.jobs.plan import plan_sites
 
     unknown = set(job or ()) - set(JOBS)
     if unknown:
@@ -34,9 +39,13 @@ def sync(
     settings = load(site)
     clock = Clock()
     started = clock.now()
-    with opened(settings) as store, _spinner("reading both systems, deciding, writing …"):
-        reports = run_sites(settings.sites, store, clock, [name for name in JOBS if not job or name in job])
-        if any(site.alert_urls.get_secret_value() for site in settings.sites):
+    jobs = [name for name in JOBS if not job or name in job]
+    plans: list[Plan] = []
+    with opened(settings, dry_run=dry_run) as store, _spinner("reading both systems, deciding, writing …"):
+        if dry_run:
+            plans = plan_sites(settings.sites, store, clock, jobs)
+        reports = plans or run_sites(settings.sites, store, clock, jobs)
+        if not dry_run and any(site.alert_urls.get_secret_value() for site in settings.sites):
             from swapsync.jobs.alerts import tell_everybody
 
             tell_everybody(settings.sites, store, clock)
@@ -49,10 +58,13 @@ def sync(
                 "started_at": to_text(started),
                 "finished_at": to_text(clock.now()),
                 "sites": [{"site": report.site, "jobs": [_as_json(run) for run in report.runs]} for report in reports],
+                **(plans_as_json(plans) if dry_run else {}),
             }
         )
     else:
         print_reports(reports)
+        if dry_run:
+            print_plans(plans)
     if any(report.failed for report in reports):
         raise typer.Exit(1)
 
@@ -80,7 +92,7 @@ def _as_json(run: Any) -> dict[str, Any]:
     }
 
 
-def print_reports(reports: "list[SiteReport]") -> None:
+def print_reports(reports: "Sequence[SiteReport]") -> None:
     """What each site's jobs did, for people."""
     from swapsync.cli.output import print_table, printable
 

@@ -7,6 +7,7 @@ What comes of a call is decided by the table `_FATES`, and said in the exception
 import re
 import ssl
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -69,6 +70,10 @@ _FATES: dict[str | int, tuple[_Fate, _Fate]] = {
 }
 
 
+class WriteRefused(RuntimeError):
+    """A connection that may only read was asked to write; nothing was sent."""
+
+
 class Bearer(Protocol):
     """Where a connection gets its bearer tokens."""
 
@@ -88,6 +93,7 @@ class _Call:
     headers: Mapping[str, str]
     repeatable: bool
     anonymous: bool
+    reads: bool
     token: str = ""
     renewed: bool = False
 
@@ -117,12 +123,14 @@ class Connection:
         secrets: tuple[str, ...] = (),
         bearer: Bearer | None = None,
         transport: Transport | None = None,
+        read_only: bool = False,
     ) -> None:
         """``timeout`` and ``backoff`` (the first wait) are in seconds; ``requests_per_minute`` 0 is no limit.
 
         ``credentials_hint`` names the settings to check when the credentials are rejected. No text of an exception
         ever holds one of the ``secrets``, or a token of ``bearer``. ``transport``: how requests travel; by default over
-        HTTP, through this connection's own pool.
+        HTTP, through this connection's own pool. ``read_only``: whatever isn't a read is refused before it leaves.
+        ``sent`` counts the requests that left, by "read" and "write".
         """
         self.name = name
         self._base_url = base_url.rstrip("/")
@@ -131,6 +139,8 @@ class Connection:
         self._credentials_hint = credentials_hint
         self._secrets = secrets
         self._bearer = bearer
+        self._read_only = read_only
+        self.sent: Counter[str] = Counter()
         self._budget = RateBudget(requests_per_minute, clock) if requests_per_minute else None
         self._headers = {
             **requests.utils.default_headers(),
@@ -159,14 +169,17 @@ class Connection:
         headers: Mapping[str, str] | None = None,
         repeatable: bool,
         anonymous: bool = False,
+        reads: bool = False,
     ) -> Any:
         """The parsed JSON of the answer, numbers with a fraction as Decimal; None for an empty body.
 
         ``path`` is percent-encoded already. ``repeatable``: sending it twice is the same as once; without it, the
         call is tried again only where it provably had no effect, and a 2xx status is proof enough whatever the body.
-        ``anonymous``: without a bearer token. Raises RemoteError; the module `errors` says which kind when.
+        ``anonymous``: without a bearer token. ``reads``: it changes nothing, although it is no GET. Raises RemoteError;
+        the module `errors` says which kind when. Raises WriteRefused on a connection that may only read.
         """
-        call = _Call(method, path, params, None, dict(headers or ()), repeatable, anonymous or self._bearer is None)
+        anonymous = anonymous or self._bearer is None
+        call = _Call(method, path, params, None, dict(headers or ()), repeatable, anonymous, reads or method == "GET")
         if json is not None:
             call.data = to_json(json)
             call.headers = {"Content-Type": "application/json", **call.headers}
@@ -184,6 +197,8 @@ class Connection:
         return outcome
 
     def _send(self, call: _Call) -> Any:
+        if self._read_only and not call.reads:
+            raise WriteRefused(f"{self.name}: {call.method} {_without_email(call.path)} was not sent: read only")
         headers = call.headers
         if self._bearer and not call.anonymous:
             call.token = self._bearer.token()
@@ -191,6 +206,7 @@ class Connection:
         if self._budget and (waited := self._budget.wait_for_turn()):
             count("rate_limit_waits", self.name)
             count("rate_limit_wait_seconds", self.name, amount=waited)
+        self.sent["read" if call.reads else "write"] += 1
         started = time.perf_counter()
         status, body, trouble = 0, b"", None
         try:

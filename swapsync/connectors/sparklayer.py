@@ -1,7 +1,7 @@
 """SparkLayer: orders with their transactions and history, stock, variants, customers."""
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
@@ -98,6 +98,7 @@ class SparkLayerClient:
         backoff: float,
         requests_per_minute: int,
         transport: Transport | None = None,
+        read_only: bool = False,
     ) -> None:
         self._client_id = client_id
         self._client_secret = client_secret
@@ -116,11 +117,14 @@ class SparkLayerClient:
             secrets=(client_secret,),
             bearer=self._tokens,
             transport=transport,
+            read_only=read_only,
         )
 
     @classmethod
-    def for_site(cls, site: SiteSettings, clock: Clock, transport: Transport | None = None) -> Self:
-        """The client that the site's settings describe."""
+    def for_site(
+        cls, site: SiteSettings, clock: Clock, transport: Transport | None = None, *, read_only: bool = False
+    ) -> Self:
+        """The client that the site's settings describe. ``read_only``: its writes raise WriteRefused."""
         return cls(
             base_url=site.sparklayer_base_url,
             site_id=site.sparklayer_site_id,
@@ -133,7 +137,13 @@ class SparkLayerClient:
             backoff=site.http.backoff_seconds,
             requests_per_minute=site.sparklayer_requests_per_minute,
             transport=transport,
+            read_only=read_only,
         )
+
+    @property
+    def sent(self) -> Mapping[str, int]:
+        """How many requests left, by "read" and "write"."""
+        return self._connection.sent
 
     def check(self) -> None:
         """Gets a token, if there is none yet: proves that the site can be reached and the credentials are good."""
@@ -210,7 +220,7 @@ class SparkLayerClient:
                 "skus": wanted[start : start + STOCK_PAIRS_PER_CALL],
                 "filter": {"stock_location_ids": list(location_ids)},
             }
-            for row in self._objects("POST", "/api/v1/batch-fetch-stock", json=asked):
+            for row in self._objects("POST", "/api/v1/batch-fetch-stock", json=asked, reads=True):
                 levels.update(_read_levels(row))
         return levels
 
@@ -247,7 +257,9 @@ class SparkLayerClient:
             "client_secret": self._client_secret,
         }
         try:
-            answer = self._connection.request("POST", _TOKEN_PATH, json=asked, repeatable=True, anonymous=True)
+            answer = self._connection.request(
+                "POST", _TOKEN_PATH, json=asked, repeatable=True, anonymous=True, reads=True
+            )
         except Refused as error:
             if error.status not in (400, 403):
                 raise

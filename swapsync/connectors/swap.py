@@ -47,6 +47,7 @@ class SwapClient:
         backoff: float,
         requests_per_minute: int,
         transport: Transport | None = None,
+        read_only: bool = False,
     ) -> None:
         self._store_id = store_id
         self._connection = Connection(
@@ -61,11 +62,14 @@ class SwapClient:
             credentials_hint="check the site's swap_api_key (SWAPSYNC_SWAP_API_KEY)",
             secrets=(api_key,),
             transport=transport,
+            read_only=read_only,
         )
 
     @classmethod
-    def for_site(cls, site: SiteSettings, clock: Clock, transport: Transport | None = None) -> Self:
-        """The client that the site's settings describe."""
+    def for_site(
+        cls, site: SiteSettings, clock: Clock, transport: Transport | None = None, *, read_only: bool = False
+    ) -> Self:
+        """The client that the site's settings describe. ``read_only``: its writes raise WriteRefused."""
         return cls(
             base_url=site.swap_base_url,
             api_key=site.swap_api_key.get_secret_value(),
@@ -76,7 +80,13 @@ class SwapClient:
             backoff=site.http.backoff_seconds,
             requests_per_minute=site.swap_requests_per_minute,
             transport=transport,
+            read_only=read_only,
         )
+
+    @property
+    def sent(self) -> Mapping[str, int]:
+        """How many requests left, by "read" and "write"."""
+        return self._connection.sent
 
     def returns_page(
         self,

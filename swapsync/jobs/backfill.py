@@ -6,19 +6,18 @@ polls stay where they are.
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from threading import Event as Signal
 
 from swapsync.clock import Clock
 from swapsync.jobs import poll_orders, poll_returns
-from swapsync.jobs.cycle import JOBS, SITES_AT_ONCE, Job, SiteReport, open_workplace, run_job
-from swapsync.jobs.reconcile import planned_effects
+from swapsync.jobs.cycle import JOBS, SITES_AT_ONCE, Job, open_workplace, run_job
+from swapsync.jobs.plan import Plan, add_plan
 from swapsync.jobs.workplace import JobError, Tally, Workplace
 from swapsync.settings import SiteSettings
 from swapsync.store import runs
 from swapsync.store.db import Store
-from swapsync.store.outbox import Effect
 
 WINDOW = timedelta(days=7)
 EDGE = timedelta(seconds=1)
@@ -26,18 +25,17 @@ EDGE = timedelta(seconds=1)
 LISTS = 2
 """Lists that are read window by window: returns and orders."""
 
-DELIVERIES = ("reconcile", "push_credits", "push_restocks", "push_status")
+DELIVERIES = ("push_credits", "push_restocks", "push_status")
 
 Window = tuple[datetime, datetime]
 
 
 @dataclass
-class BackfillReport(SiteReport):
+class BackfillReport(Plan):
     """What a backfill of one site came to. A window counts once for each list that was read, or had been before."""
 
     windows_read: int = 0
     windows_skipped: int = 0
-    planned: list[Effect] = field(default_factory=list)
 
 
 def windows(since: datetime, until: datetime) -> list[Window]:
@@ -53,20 +51,18 @@ def backfill_sites(
     span: Sequence[Window],
     *,
     again: bool,
-    dry_run: bool,
     advance: Callable[[], None],
 ) -> list[BackfillReport]:
     """Backfills several sites side by side; KeyboardInterrupt ends each of them after the window it is reading.
 
-    ``again`` reads windows that were finished before, too. ``dry_run`` stages what it reads, and reports the effects
-    as planned where it would otherwise decide and deliver. ``advance`` is called after each window of each list,
-    from any thread.
+    ``again`` reads windows that were finished before, too. On a copy of the store it plans what it would otherwise
+    deliver. ``advance`` is called after each window of each list, from any thread.
     """
     stop = Signal()
 
     def one(site: SiteSettings) -> BackfillReport:
         place = open_workplace(site, store, clock)
-        return _Backfill(place, span, BackfillReport(site.slug, []), again, advance, stop).run(dry_run)
+        return _Backfill(place, span, BackfillReport(site.slug, []), again, advance, stop).run()
 
     with ThreadPoolExecutor(max_workers=min(SITES_AT_ONCE, len(sites) or 1)) as pool:
         futures = [pool.submit(one, site) for site in sites]
@@ -87,16 +83,19 @@ class _Backfill:
     advance: Callable[[], None]
     stop: Signal
 
-    def run(self, dry_run: bool) -> BackfillReport:
+    def run(self) -> BackfillReport:
         jobs: dict[str, Job] = {
             "backfill_returns": self._read_returns,
             "backfill_orders": self._read_orders,
             "poll_skus": JOBS["poll_skus"],
         }
-        jobs |= {"backfill_plan": self._plan} if dry_run else {name: JOBS[name] for name in DELIVERIES}
+        planning = self.place.store.is_copy
+        jobs |= {name: JOBS[name] for name in ("reconcile", *(() if planning else DELIVERIES))}
         for name, job in jobs.items():
             if not self.stop.is_set():
                 self.report.runs.append(run_job(self.place, name, job))
+        if planning and not self.stop.is_set():
+            add_plan(self.place, self.report)
         return self.report
 
     def _read_returns(self, place: Workplace, tally: Tally) -> None:
@@ -116,10 +115,6 @@ class _Backfill:
 
         self._read_windows(place, tally, poll_orders.STREAM, walk)
         poll_orders.read_what_returns_need(place, tally)
-
-    def _plan(self, place: Workplace, tally: Tally) -> None:
-        self.report.planned = planned_effects(place)
-        tally.read = len(self.report.planned)
 
     def _read_windows(
         self, place: Workplace, tally: Tally, stream: str, walk: Callable[[datetime, datetime], bool]

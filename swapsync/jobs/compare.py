@@ -21,8 +21,9 @@ from swapsync.domain import money
 from swapsync.domain.catalogue import Code
 from swapsync.domain.returns import ReturnStatus
 from swapsync.domain.settlement import Route, method_key
-from swapsync.jobs.cycle import JOBS, SITES_AT_ONCE, RunRecord, SiteReport, open_workplace, run_job
+from swapsync.jobs.cycle import JOBS, SITES_AT_ONCE, RunRecord, open_workplace, run_job
 from swapsync.jobs.delivery import STOP_AFTER
+from swapsync.jobs.plan import Plan, add_plan
 from swapsync.jobs.workplace import JobError, Tally, Workplace, order_ref
 from swapsync.settings import SiteSettings
 from swapsync.store import exceptions
@@ -92,15 +93,19 @@ class Transaction:
 
 def reconcile_sites(
     sites: Sequence[SiteSettings], store: Store, clock: Clock, period: Period, watch: Watch
-) -> list[SiteReport]:
+) -> list[Plan]:
     """Reads both systems, decides, and compares, for several sites side by side. Nothing is written outside.
 
-    What was decided on the way is delivered by the next cycle.
+    What was decided on the way is delivered by the next cycle; on a copy of the store, that is planned.
     """
 
-    def one(site: SiteSettings) -> SiteReport:
+    def one(site: SiteSettings) -> Plan:
         place = open_workplace(site, store, clock)
-        return SiteReport(site.slug, list(_run_jobs(place, period, watch)))
+        report = Plan(site.slug, [])
+        report.runs += _run_jobs(place, period, watch)
+        if store.is_copy:
+            add_plan(place, report)
+        return report
 
     with ThreadPoolExecutor(max_workers=min(SITES_AT_ONCE, len(sites) or 1)) as pool:
         return list(pool.map(one, sites))

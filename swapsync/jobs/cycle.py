@@ -63,15 +63,16 @@ class RunRecord:
 def open_workplace(site: SiteSettings, store: Store, clock: Clock, transport: Transport | None = None) -> Workplace:
     """A site's desk, with its connections; the first one ever fixes the site's cut-over moment.
 
-    ``transport``: how requests travel, by default over HTTP.
+    ``transport``: how requests travel, by default over HTTP. On a copy of the store the connections can only read:
+    what is decided there must never go outside.
     """
     with store.transaction() as connection:
         effects_from = runs.first_run(connection, site.slug, site.effects_from, clock.now())
     return Workplace(
         site,
         store,
-        SwapClient.for_site(site, clock, transport),
-        SparkLayerClient.for_site(site, clock, transport),
+        SwapClient.for_site(site, clock, transport, read_only=store.is_copy),
+        SparkLayerClient.for_site(site, clock, transport, read_only=store.is_copy),
         clock,
         effects_from,
     )

@@ -57,12 +57,7 @@ class _Locations:
     """SparkLayer's ids of the site's stock locations. Raises JobError for one that isn't there."""
 
     def __init__(self, place: Workplace) -> None:
-        site = place.site
-        self.external = {
-            Location.INSPECTION: site.inspection_location,
-            Location.DAMAGED: site.damaged_location,
-            Location.SELLABLE: site.sellable_location,
-        }
+        self.external = place.locations
         self._ids = place.sparklayer.stock_locations()
 
     def id(self, location: Location) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, insert, select, update
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, insert, select, update
 
 from swapsync.domain import money, notes
 from swapsync.domain.notes import Milestone
@@ -17,7 +17,7 @@ from swapsync.jobs.push_restocks import ledger_levels
 from swapsync.jobs.workplace import Tally, Workplace, order_ref
 from swapsync.settings import SiteSettings
 from swapsync.store import exceptions, runs
-from swapsync.store.cases import credit_note_lines, credit_notes, load_cases, movements, undecided
+from swapsync.store.cases import credit_note_lines, credit_notes, load_cases, movements, of_return, undecided
 from swapsync.store.changes import changes_since, decided_entries, decisions, derived_states, last_entry
 from swapsync.store.events import Event, record_events
 from swapsync.store.exceptions import Sighting
@@ -43,13 +43,64 @@ def decide_batch(place: Workplace, tally: Tally) -> int:
     return decided
 
 
-def planned_effects(place: Workplace) -> list[Effect]:
+def planned_effects(place: Workplace, *, deciding: bool = True) -> list[Effect]:
     """What would be sent if all was decided and delivered now, what waits in the outbox already included.
 
     It is decided by the same code, in one transaction that is rolled back: no decision stays. Credits count as
     delivered, so that the notes that follow them are in the plan. What the site has switched off is not. A stock
-    level stands once for each SKU and location, and carries the ``level`` in its payload.
+    level stands once for each SKU and location, and carries the ``level`` in its payload. Without ``deciding``: only
+    what waits in the outbox.
     """
+    with place.store.transaction() as connection:
+        if deciding:
+            _take_up(connection, place)
+            _decide_all(connection, place)
+        if deciding and place.site.push_credits:
+            _assume_credits_delivered(connection, place.slug)
+            _decide_all(connection, place)
+        effects = _effects_to_send(connection, place)
+        connection.rollback()
+    return effects
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What would be decided on one return now: the facts, the decision on them, and the effects to be sent for it."""
+
+    facts: ReturnFacts
+    order: Order | None
+    decision: Decision
+    effects: list[Effect]
+
+
+def preview(place: Workplace, return_id: str) -> Preview | None:
+    """What would follow for one return if it were decided on and delivered now; None while its facts are incomplete.
+
+    It is decided by the same code, in one transaction that is rolled back, and credits count as delivered, as in
+    ``planned_effects``. Raises KeyError when there is no such return.
+    """
+    with place.store.transaction() as connection:
+        case_of = of_return(connection, place.slug, return_id)
+        if case_of is None:
+            return None
+        decided = _decide_on(connection, place, *case_of)
+        if place.site.push_credits:
+            _assume_credits_delivered(connection, place.slug, credit_notes.c.return_id == return_id)
+            _decide_on(connection, place, *case_of)
+        effects = _effects_to_send(connection, place, outbox.c.return_id == return_id)
+        connection.rollback()
+    [(case, facts, decision)] = [
+        (case, facts, decision)
+        for case, decisions in decided
+        for decision in decisions
+        for facts in case.returns
+        if decision.return_id == facts.ret.return_id == return_id
+    ]
+    return Preview(facts, case.order, decision, effects)
+
+
+def _effects_to_send(connection: Connection, place: Workplace, *conditions: ColumnElement[bool]) -> list[Effect]:
+    """What waits in the outbox and isn't switched off; see ``planned_effects``."""
     site = place.site
     switched_on = {
         Kind.CREDIT: site.push_credits,
@@ -58,24 +109,18 @@ def planned_effects(place: Workplace) -> list[Effect]:
         Kind.NOTE: site.push_status,
         Kind.QUALITY_CONTROL: site.push_status and site.swap_qc_updates,
     }
-    with place.store.transaction() as connection:
-        _take_up(connection, place)
-        _decide_all(connection, place)
-        if site.push_credits:
-            _assume_credits_delivered(connection, place.slug)
-            _decide_all(connection, place)
-        rows = connection.execute(
-            select(outbox)
-            .where(
-                outbox.c.site == place.slug,
-                is_open(outbox),
-                outbox.c.kind.in_([kind for kind, on in switched_on.items() if on]),
-            )
-            .order_by(outbox.c.id)
-        ).all()
-        skus = [row.payload["sku"] for row in rows if row.kind == Kind.STOCK_LEVEL]
-        ledger = ledger_levels(connection, place.slug, skus)
-        connection.rollback()
+    rows = connection.execute(
+        select(outbox)
+        .where(
+            outbox.c.site == place.slug,
+            is_open(outbox),
+            outbox.c.kind.in_([kind for kind, on in switched_on.items() if on]),
+            *conditions,
+        )
+        .order_by(outbox.c.id)
+    ).all()
+    skus = [row.payload["sku"] for row in rows if row.kind == Kind.STOCK_LEVEL]
+    ledger = ledger_levels(connection, place.slug, skus)
     effects: dict[str, Effect] = {}
     for row in rows:
         key, payload = row.effect_key, row.payload
@@ -86,15 +131,24 @@ def planned_effects(place: Workplace) -> list[Effect]:
 
 
 def _decide(connection: Connection, place: Workplace) -> int:
-    last_number = runs.lock_site(connection, place.slug)
+    runs.lock_site(connection, place.slug)
     order_ids, orphans = undecided(connection, place.slug, BATCH)
     if not order_ids and not orphans:
         return 0
-    book = Decisions(place.site, last_number, place.clock.now())
-    for case in load_cases(connection, place.slug, order_ids, orphans):
-        book.add(case, decide(case, place.policy))
+    return sum(len(decisions) for _, decisions in _decide_on(connection, place, order_ids, orphans))
+
+
+def _decide_on(
+    connection: Connection, place: Workplace, order_ids: Sequence[str], orphans: Sequence[str]
+) -> list[tuple[Case, tuple[Decision, ...]]]:
+    """Decides on these orders with all of their returns, and on returns without one, and records what follows."""
+    book = Decisions(place.site, runs.lock_site(connection, place.slug), place.clock.now())
+    cases = load_cases(connection, place.slug, order_ids, orphans)
+    decided = [(case, decide(case, place.policy)) for case in cases]
+    for case, of_case in decided:
+        book.add(case, of_case)
     book.record(connection)
-    return len(book.return_updates)
+    return decided
 
 
 def _take_up(connection: Connection, place: Workplace) -> None:
@@ -110,8 +164,8 @@ def _decide_all(connection: Connection, place: Workplace) -> None:
         pass
 
 
-def _assume_credits_delivered(connection: Connection, site: str) -> None:
-    pending = and_(credit_notes.c.site == site, credit_notes.c.state == "pending")
+def _assume_credits_delivered(connection: Connection, site: str, *conditions: ColumnElement[bool]) -> None:
+    pending = and_(credit_notes.c.site == site, credit_notes.c.state == "pending", *conditions)
     mark_dirty(connection, site, returns.c.return_id.in_(select(credit_notes.c.return_id).where(pending)))
     connection.execute(update(credit_notes).where(pending).values(state="delivered"))
 

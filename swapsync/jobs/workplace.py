@@ -1,6 +1,6 @@
 """What a job works with: one site's settings, the store, both connections and the clock."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -11,6 +11,7 @@ from swapsync.clock import Clock
 from swapsync.connectors.sparklayer import OrderRef, SparkLayerClient
 from swapsync.connectors.swap import SwapClient
 from swapsync.domain.settlement import Policy, Route, Shipping
+from swapsync.domain.stock import Location
 from swapsync.settings import SiteSettings
 from swapsync.store import leases, runs
 from swapsync.store.db import Store
@@ -47,6 +48,15 @@ class Workplace:
     @property
     def slug(self) -> str:
         return self.site.slug
+
+    @property
+    def locations(self) -> Mapping[Location, str]:
+        """SparkLayer's external id of each location that we write to."""
+        return {
+            Location.INSPECTION: self.site.inspection_location,
+            Location.DAMAGED: self.site.damaged_location,
+            Location.SELLABLE: self.site.sellable_location,
+        }
 
     @contextmanager
     def writing(self) -> Iterator[SqlConnection]:

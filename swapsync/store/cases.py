@@ -4,7 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, exists, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, and_, exists, or_, select
 
 from swapsync.domain.catalogue import Action, Code
 from swapsync.domain.orders import Order, OrderLine, SkuHistory, same_buyer
@@ -25,13 +25,8 @@ VANISHED_AFTER = 2
 """So many sweeps in a row that didn't find a return mean that Swap no longer has it."""
 
 
-def undecided(connection: Connection, site: str, limit: int) -> tuple[list[str], list[str]]:
-    """(order ids, ids of returns without an order) whose facts changed and are complete enough to decide on.
-
-    What waits for its order to be looked up or read, or for its buyer to be asked for, is left out. ``limit`` bounds
-    the number of both together. Orphans come alone and last: which order has units open for them depends on what the
-    others claim.
-    """
+def _complete() -> ColumnElement[bool]:
+    """The facts of a return are complete: its order was read, and the buyers asked for; or there is no order."""
     sibling = returns.alias()
     buyer_unknown = exists().where(
         sibling.c.site == returns.c.site,
@@ -41,18 +36,41 @@ def undecided(connection: Connection, site: str, limit: int) -> tuple[list[str],
         ~sibling.c.settled_outside,
         sibling.c.customer_email != "",
     )
+    return or_(
+        and_(returns.c.order_id == "", returns.c.order_checked_at.is_not(None)),
+        and_(returns.c.order_id == "", returns.c.status.in_(("cancelled", "expired"))),
+        and_(orders.c.detail_digest != "", orders.c.detail_digest == orders.c.digest, ~buyer_unknown),
+    )
+
+
+def of_return(connection: Connection, site: str, return_id: str) -> tuple[list[str], list[str]] | None:
+    """(order ids, ids of returns without an order) to load for one return; None while its facts are incomplete.
+
+    Raises KeyError when there is no such return.
+    """
+    row = connection.execute(
+        select(returns.c.order_id, or_(returns.c.settled_outside, _complete()).label("complete"))
+        .outerjoin(orders, and_(orders.c.site == returns.c.site, orders.c.order_id == returns.c.order_id))
+        .where(returns.c.site == site, returns.c.return_id == return_id)
+    ).one_or_none()
+    if row is None:
+        raise KeyError(return_id)
+    if not row.complete:
+        return None
+    return ([row.order_id], []) if row.order_id else ([], [return_id])
+
+
+def undecided(connection: Connection, site: str, limit: int) -> tuple[list[str], list[str]]:
+    """(order ids, ids of returns without an order) whose facts changed and are complete enough to decide on.
+
+    What waits for its order to be looked up or read, or for its buyer to be asked for, is left out. ``limit`` bounds
+    the number of both together. Orphans come alone and last: which order has units open for them depends on what the
+    others claim.
+    """
     rows = connection.execute(
         select(returns.c.order_id, returns.c.return_id)
         .outerjoin(orders, and_(orders.c.site == returns.c.site, orders.c.order_id == returns.c.order_id))
-        .where(
-            returns.c.site == site,
-            returns.c.dirty,
-            or_(
-                and_(returns.c.order_id == "", returns.c.order_checked_at.is_not(None)),
-                and_(returns.c.order_id == "", returns.c.status.in_(("cancelled", "expired"))),
-                and_(orders.c.detail_digest != "", orders.c.detail_digest == orders.c.digest, ~buyer_unknown),
-            ),
-        )
+        .where(returns.c.site == site, returns.c.dirty, _complete())
         .order_by(returns.c.order_id == "", returns.c.submitted_at, returns.c.return_id)
         .limit(limit)
     ).all()

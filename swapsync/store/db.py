@@ -5,7 +5,8 @@ from contextlib import contextmanager
 from datetime import datetime
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from tempfile import TemporaryDirectory
+from typing import Any, Self, TypeVar, cast
 
 import orjson
 from sqlalchemy import Connection, Engine, Table, create_engine, event, inspect, text
@@ -31,10 +32,12 @@ def table(model: type[SQLModel]) -> Table:
 class Store:
     """One database, SQLite or PostgreSQL.
 
-    Raises StoreError when the URL can't be read, or its driver is not installed.
+    ``is_copy``: it is a throw-away copy of one. Raises StoreError when the URL can't be read, or its driver is not
+    installed.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, is_copy: bool = False) -> None:
+        self.is_copy = is_copy
         try:
             self.engine: Engine = create_engine(
                 url, json_serializer=lambda value: orjson.dumps(value).decode(), json_deserializer=orjson.loads
@@ -103,6 +106,44 @@ class Store:
         if not self.is_sqlite:
             raise StoreError("the database's schema is not this version's: run swapsync db upgrade")
         self.upgrade()
+
+    @contextmanager
+    def copied(self) -> Iterator[Self]:
+        """All that stands in the store now, at this version's schema, in a SQLite file of its own that is gone
+        afterwards. The store itself is neither changed nor locked meanwhile. Raises StoreError.
+        """
+        with TemporaryDirectory(prefix="swapsync-dry-run-") as folder:
+            file = Path(folder) / "copy.db"
+            copy = type(self)(f"sqlite:///{file}", is_copy=True)
+            try:
+                if self.is_sqlite:
+                    self._copy_file(file)
+                copy.upgrade()
+                if not self.is_sqlite:
+                    self._copy_rows(copy)
+                with copy.transaction() as connection:  # the leases of the store's workers mean nothing here
+                    connection.execute(SQLModel.metadata.tables["lease"].delete())
+                yield copy
+            finally:
+                copy.close()
+
+    def _copy_file(self, to: Path) -> None:
+        if not self.engine.url.database or not Path(self.engine.url.database).exists():
+            return
+        connection = self.engine.raw_connection()
+        try:
+            connection.cursor().execute("VACUUM INTO ?", (str(to),))
+        finally:
+            connection.close()
+
+    def _copy_rows(self, to: "Store") -> None:
+        self.require_current()
+        with self.engine.connect().execution_options(isolation_level="REPEATABLE READ") as source:
+            for each in SQLModel.metadata.sorted_tables:
+                found = source.execution_options(stream_results=True).execute(each.select()).mappings()
+                with to.transaction() as target:
+                    for part in found.partitions(1000):
+                        target.execute(each.insert(), [dict(row) for row in part])
 
     def close(self) -> None:
         """Lets go of all connections."""
