@@ -6,6 +6,7 @@ A CSV of invoice lines in the Online Retail II shape becomes orders in SparkLaye
 swapsync/sandbox/uci.py), served over HTTP from a process of their own. ``swapsync sync`` runs against them with an
 empty SQLite store. Then each credit line's fate is compared with the class that a plain rule gives it, each credit in
 SparkLayer's ledger with an independent computation, and each customer's balance; a second run must change nothing.
+Last, returns whose orders are taken away from them show how good suggestions are (see scripts/orphans.py).
 
 Exit codes: 0 everything agrees or is explained, 1 something doesn't, 2 a file is missing or can't be read.
 """
@@ -29,6 +30,7 @@ from typing import Any, NamedTuple
 import orjson
 import requests
 from local_sandbox import CommandFailed, Finished, LocalSandbox, fresh_store, print_table, swapsync, writes
+from orphans import KINDS, Shelf, read_suggestions, take_orders_away, verdict
 from sqlalchemy import select
 
 from swapsync.sandbox.uci import ATTRIBUTION, CURRENCY, Booking, Composition, UnreadableCsv, compose
@@ -49,6 +51,8 @@ EXPECTED = {
 INFORMATION = {"PO_NUMBER_MISSING", "AMOUNT_MISMATCH", "SKU_CHANGED"}
 """Exceptions that hold nothing."""
 PENNY = Decimal("0.01")
+SUGGESTED_RIGHT = Decimal("0.95")
+"""What share of orphans must come with the right order first, or be called ambiguous."""
 Line = tuple[str, str]
 """A line of a return: return id and line id."""
 
@@ -73,10 +77,13 @@ def main() -> int:
         return 2
     print(ATTRIBUTION + "\n")
     try:
-        return compare(composition, labels, arguments.orders)
+        problems = compare(composition, labels, arguments.orders)
+        problems += compare_suggestions(composition, arguments.orders)
     except CommandFailed as failure:
         print(f"real_data: {failure}", file=sys.stderr)
         return 1
+    print("\n" + ("Everything agrees or is explained." if not problems else f"{problems} disagreements."))
+    return 1 if problems else 0
 
 
 def _arguments() -> argparse.Namespace:
@@ -118,7 +125,7 @@ def check_input(labels: Mapping[int, tuple[str, str]], composition: Composition,
 
 
 def compare(composition: Composition, labels: Mapping[int, tuple[str, str]], orders: Path) -> int:
-    """Runs everything and prints what came of it; returns the exit code."""
+    """Runs the main job and prints what came of it; returns how many things don't agree."""
     with tempfile.TemporaryDirectory() as folder, LocalSandbox(partial(fill, orders=orders)) as sandbox:
         environment = sandbox.environment | fresh_store(Path(folder)) | _history_of(composition)
         first = swapsync(["sync", "--json"], environment, Path(folder))
@@ -138,19 +145,60 @@ def compare(composition: Composition, labels: Mapping[int, tuple[str, str]], ord
     problems += print_money(composition, expected, ledger, decisions)
     problems += print_second_run(second_exchanges, ledger == ledger_after)
     print_effort(first, requests_made, second)
-    print("\n" + ("Everything agrees or is explained." if not problems else f"{problems} disagreements."))
-    return 1 if problems else 0
+    return problems
+
+
+def compare_suggestions(composition: Composition, orders: Path) -> int:
+    """Runs the reading and deciding jobs on returns that lost their order; returns how many targets are missed."""
+    jobs = [word for job in ("poll_returns", "poll_orders", "reconcile") for word in ("--job", job)]
+    with tempfile.TemporaryDirectory() as folder, LocalSandbox(partial(fill_orphans, orders=orders)) as sandbox:
+        environment = sandbox.environment | fresh_store(Path(folder)) | _history_of(composition)
+        swapsync(["sync", "--json", *jobs], environment, Path(folder))
+        suggestions = read_suggestions(environment["SWAPSYNC_DATABASE_URL"])
+    sent, orphans = take_orders_away(composition)
+    shelf = Shelf(composition, sent)
+    outcome: dict[str, Counter[str]] = {kind: Counter() for kind in KINDS}
+    for orphan in orphans:
+        expected = shelf.expected(orphan)
+        outcome[expected.kind][verdict(expected, suggestions[orphan.row["return_id"]])] += 1
+    print(f"\n{len(orphans):,} returns, each a whole credit note, whose order was taken away:\n")
+    print_table(
+        ("returns whose order is", " returns", " as it should be", " share", "else"),
+        [
+            (
+                kind,
+                seen.total(),
+                seen[""],
+                f"{seen[''] / max(1, seen.total()):.1%}",
+                ", ".join(f"{count} {words}" for words, count in seen.most_common() if words),
+            )
+            for kind, seen in outcome.items()
+        ],
+    )
+    return sum(outcome[kind][""] < SUGGESTED_RIGHT * outcome[kind].total() for kind in ("unambiguous", "ambiguous"))
 
 
 def fill(world: World, orders: Path) -> None:
     """Puts the composed rows into a world."""
     composition = compose(orders)
+    fill_with(world, composition, composition.returns)
+
+
+def fill_with(world: World, composition: Composition, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Puts customers and orders into a world, and these returns."""
     for customer in composition.customers:
         world.sparklayer.put_customer(customer)
     for purchase in composition.purchases:
         world.sparklayer.put_purchase(purchase)
-    for row in composition.returns:
-        world.swap.put_return(row)
+    for row in rows:
+        world.swap.put_return(dict(row))
+
+
+def fill_orphans(world: World, orders: Path) -> None:
+    """Puts the composed rows into a world, the returns with some orders taken away."""
+    composition = compose(orders)
+    returns_sent, _ = take_orders_away(composition)
+    fill_with(world, composition, returns_sent)
 
 
 def _history_of(composition: Composition) -> dict[str, str]:

@@ -32,6 +32,7 @@ class Action(StrEnum):
     ACCEPT = "accept"
     TYPE_PO = "type-po"
     TEACH_ALIAS = "teach-alias"
+    CHOOSE_LINE = "choose-line"
     LINK_ORDER = "link-order"
     CONFIRM_BUYER = "confirm-buyer"
     CREDIT = "credit"
@@ -121,9 +122,10 @@ CATALOGUE: dict[Code, Entry] = {
         _C,
         _MID,
         "A line of the return fits no line of its order.",
-        "Compare with the order. Teach the right SKU with --action teach-alias --value SKU, or correct the return.",
-        "an alias is taught, or the data agree",
-        (Action.TEACH_ALIAS,),
+        "Compare with the order and what is suggested. Teach the right SKU with --action teach-alias --value SKU, say "
+        "which line it is with --action choose-line --value LINE, or correct the return.",
+        "an alias is taught, a line is chosen, or the data agree",
+        (Action.TEACH_ALIAS, Action.CHOOSE_LINE),
     ),
     Code.SKU_CHANGED: Entry(
         _I,

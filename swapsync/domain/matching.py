@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
 from swapsync.domain.orders import OrderLine, SkuHistory
@@ -16,6 +17,7 @@ class MatchedBy(StrEnum):
     SKU = "SKU"
     ALIAS = "taught alias"
     SKU_HISTORY = "SKU history"
+    PERSON = "a person's choice"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +30,20 @@ class LineMatch:
 
 
 def match_line(
-    line: ReturnLine, order_lines: tuple[OrderLine, ...], history: SkuHistory, aliases: Mapping[str, str]
+    line: ReturnLine,
+    order_lines: tuple[OrderLine, ...],
+    history: SkuHistory,
+    aliases: Mapping[str, str],
+    placed_at: datetime | None = None,
 ) -> LineMatch:
     """The one order line that a returned line names. What fits two order lines fits none.
+
+    A SKU that several variants have carried means the one that carried it when the order was placed.
 
     ``aliases``: SKU in Swap -> SKU on orders, as taught by a person. Whether SparkLayer's ``platform`` identifier of an
     order line is the line item's or the variant's is not published, so a variant id may fit either.
     """
-    for by, names in _attempts(line, history, aliases):
+    for by, names in _attempts(line, history, aliases, placed_at):
         fitting = [order_line for order_line in order_lines if names(order_line)]
         if len(fitting) == 1:
             return LineMatch(fitting[0], by)
@@ -43,20 +51,24 @@ def match_line(
 
 
 def fitting_lines(
-    line: ReturnLine, order_lines: tuple[OrderLine, ...], history: SkuHistory, aliases: Mapping[str, str]
+    line: ReturnLine,
+    order_lines: tuple[OrderLine, ...],
+    history: SkuHistory,
+    aliases: Mapping[str, str],
+    placed_at: datetime | None = None,
 ) -> tuple[MatchedBy | None, tuple[OrderLine, ...]]:
     """All order lines that a returned line may be of, by the best identifier that any of them shares with it."""
-    for by, names in _attempts(line, history, aliases):
+    for by, names in _attempts(line, history, aliases, placed_at):
         if fitting := tuple(order_line for order_line in order_lines if names(order_line)):
             return by, fitting
     return None, ()
 
 
 def _attempts(
-    line: ReturnLine, history: SkuHistory, aliases: Mapping[str, str]
+    line: ReturnLine, history: SkuHistory, aliases: Mapping[str, str], placed_at: datetime | None
 ) -> tuple[tuple[MatchedBy, Callable[[OrderLine], bool]], ...]:
     """What a returned line may have in common with an order line, the surest first (rule 8)."""
-    variants = history.variants_of(line.sku) if line.sku else frozenset()
+    variants = history.variants_at(line.sku, placed_at) if line.sku else frozenset()
     if line.variant_id:
         variants = frozenset({line.variant_id})
     known_as = {sku for variant in variants for sku in history.skus_of(variant)} - {""}
@@ -76,12 +88,13 @@ def near_matches(sku: str, order_lines: tuple[OrderLine, ...]) -> tuple[str, ...
     """Order SKUs that differ from ``sku`` only in writing, each with the reason: for a person, never a match."""
     near = {}
     for order_line in order_lines:
-        if reason := _difference_in_writing(sku, order_line.sku):
+        if reason := difference_in_writing(sku, order_line.sku):
             near[order_line.sku] = f"{order_line.sku} ({reason})"
     return tuple(near.values())
 
 
-def _difference_in_writing(left: str, right: str) -> str:
+def difference_in_writing(left: str, right: str) -> str:
+    """In what two SKUs differ that are alike but for writing; blank where they differ in substance."""
     if not left or not right:
         return ""
     if left == right:

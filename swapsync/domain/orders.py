@@ -80,10 +80,18 @@ def same_buyer(return_email: str, buyers: Iterable[Customer], claimant: Customer
 
 
 class SkuHistory:
-    """Every SKU that a variant ever had, oldest first; the last one is its label today."""
+    """Every SKU that a variant ever had, oldest first; the last one is its label today.
 
-    def __init__(self, skus_by_variant: Mapping[str, Sequence[str]]) -> None:
+    ``seen``: (variant, SKU) -> the first and the last moment at which the one was seen with the other.
+    """
+
+    def __init__(
+        self,
+        skus_by_variant: Mapping[str, Sequence[str]],
+        seen: Mapping[tuple[str, str], tuple[datetime, datetime]] | None = None,
+    ) -> None:
         self._skus = skus_by_variant
+        self._seen = seen or {}
         self._variants: dict[str, set[str]] = {}
         for variant, skus in skus_by_variant.items():
             for sku in skus:
@@ -92,6 +100,25 @@ class SkuHistory:
     def variants_of(self, sku: str) -> frozenset[str]:
         """The variants that carry, or once carried, this SKU."""
         return frozenset(self._variants.get(sku, ()))
+
+    def variants_at(self, sku: str, at: datetime | None) -> frozenset[str]:
+        """The variant that carries, or once carried, this SKU; of several, those that carried it at that moment."""
+        variants = self.variants_of(sku)
+        if len(variants) < 2 or at is None:
+            return variants
+        return frozenset(variant for variant in variants if self.held(variant, at) == sku)
+
+    def held(self, variant_id: str, at: datetime) -> str:
+        """The SKU that a variant carried at a moment, as far as it was seen by then; blank where it wasn't.
+
+        That is the SKU seen both before and after it, the newer one if two were; else the last one seen before.
+        """
+        spans = [
+            (*self._seen[variant_id, sku], sku) for sku in self.skus_of(variant_id) if (variant_id, sku) in self._seen
+        ]
+        around = [(first, sku) for first, last, sku in spans if first <= at <= last]
+        before = [(last, sku) for _, last, sku in spans if last <= at]
+        return max(around or before, default=(at, ""))[1]
 
     def skus_of(self, variant_id: str) -> tuple[str, ...]:
         """Every SKU the variant ever had, oldest first."""

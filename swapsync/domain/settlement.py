@@ -35,7 +35,7 @@ from swapsync.domain.returns import (
     unexpected,
 )
 from swapsync.domain.stock import Movement, Step, movements_due
-from swapsync.domain.suggestions import Candidate, Suggestion, suggest_orders
+from swapsync.domain.suggestions import Candidate, Suggestion, suggest_lines, suggest_orders
 
 UNANNOUNCED = "unannounced:"
 """What the subject of an ``UNEXPECTED_ITEM`` begins with that belongs to no line; its SKU follows."""
@@ -354,8 +354,8 @@ def _decide_return(facts: ReturnFacts, case: Case, policy: Policy, ledger: _Orde
         return Decision(
             ret.return_id, _match_lines(facts, case), (), where, seen, milestones=milestones, reasons=(why,)
         )
-    book = _Book(facts, case.order, policy)
-    book.check_return(case)
+    book = _Book(facts, case, policy)
+    book.check_return()
     order = case.order
     if order is None or (book.frozen and (order.cancelled or not facts.credited)):
         return Decision(
@@ -396,8 +396,26 @@ def _decide_return(facts: ReturnFacts, case: Case, policy: Policy, ledger: _Orde
 
 
 def _match_lines(facts: ReturnFacts, case: Case) -> dict[str, LineMatch]:
-    lines = case.order.lines if case.order else ()
-    return {line.line_id: match_line(line, lines, case.history, case.aliases) for line in facts.ret.lines}
+    order = case.order
+    if order is None:
+        return {line.line_id: LineMatch(None) for line in facts.ret.lines}
+    matches = {}
+    for line in facts.ret.lines:
+        match = match_line(line, order.lines, case.history, case.aliases, order.placed_at)
+        ruling = facts.rulings.get((Code.SKU_NOT_ON_ORDER, line.line_id))
+        if match.order_line is None and ruling and ruling.action is Action.CHOOSE_LINE:
+            chosen = order.line(ruling.value)
+            if chosen and ruling.about == _no_line(line, match):
+                match = LineMatch(chosen, MatchedBy.PERSON)
+        matches[line.line_id] = match
+    return matches
+
+
+def _no_line(line: ReturnLine, match: LineMatch) -> str:
+    """In words that a returned line fits no line of its order."""
+    near = f"; near: {', '.join(match.suggestions)}" if match.suggestions else ""
+    name = line.sku or line.variant_id or line.line_item_id or "a line without SKU"
+    return f"{name} matches no single line of the order{near}"
 
 
 def _claim(
@@ -419,8 +437,10 @@ class _Book:
     ``written_off``: their wrong items leave inspection, as a person decided.
     """
 
-    def __init__(self, facts: ReturnFacts, order: Order | None, policy: Policy) -> None:
+    def __init__(self, facts: ReturnFacts, case: Case, policy: Policy) -> None:
+        order = case.order
         self.facts, self.ret, self.order, self.policy = facts, facts.ret, order, policy
+        self.case = case
         self.problems: list[Problem] = []
         self.reasons: list[Reason] = []
         self.frozen = False
@@ -435,8 +455,8 @@ class _Book:
 
     # -- the return as a whole ---------------------------------------------------------------------------------------
 
-    def check_return(self, case: Case) -> None:
-        ret, order = self.ret, self.order
+    def check_return(self) -> None:
+        ret, order, case = self.ret, self.order, self.case
         for sku, came in unexpected(self.facts.findings).items():
             detail = f"{came} x {sku} came, which no line of the return announces"
             self._open(Code.UNEXPECTED_ITEM, f"{UNANNOUNCED}{sku}", detail, sku)
@@ -540,13 +560,12 @@ class _Book:
         if line.remedy is Remedy.UNKNOWN:
             self._hold(line, Code.UNKNOWN_VALUE, f"swapsync has no meaning for return type {line.return_type!r}")
         if match.order_line is None:
-            near = f"; near: {', '.join(match.suggestions)}" if match.suggestions else ""
-            name = line.sku or line.variant_id or line.line_item_id or "a line without SKU"
-            self._hold(line, Code.SKU_NOT_ON_ORDER, f"{name} matches no single line of the order{near}")
+            suggestions = suggest_lines(line, self.order, self.case.history) if self.order else ()
+            self._hold(line, Code.SKU_NOT_ON_ORDER, _no_line(line, match), suggestions)
             return
         sold = match.order_line
         self._say(8, Verdict.RELEASES, f"{sold.sku or sold.key} of the order, by {match.by}", line)
-        if line.sku and sold.sku and line.sku != sold.sku and match.by is not MatchedBy.ALIAS:
+        if line.sku and sold.sku and line.sku != sold.sku and match.by not in (MatchedBy.ALIAS, MatchedBy.PERSON):
             self._open(
                 Code.SKU_CHANGED,
                 line.line_id,
@@ -853,8 +872,8 @@ class _Book:
         self.reasons.append(Reason(RULE[code], Verdict.RELEASES, said, self._line_id(subject), code))
         return ruling
 
-    def _hold(self, line: ReturnLine, code: Code, detail: str) -> None:
-        self._note(Problem(code, line.line_id, detail, line.sku, detail, Holds.LINE))
+    def _hold(self, line: ReturnLine, code: Code, detail: str, suggestions: tuple[Suggestion, ...] = ()) -> None:
+        self._note(Problem(code, line.line_id, detail, line.sku, detail, Holds.LINE, suggestions))
 
     def _note(self, problem: Problem) -> None:
         self.problems.append(problem)

@@ -10,12 +10,14 @@ from typing import Any
 
 from swapsync.domain import money
 from swapsync.domain.catalogue import Action
-from swapsync.domain.matching import MatchedBy, fitting_lines, near_matches
+from swapsync.domain.matching import MatchedBy, difference_in_writing, fitting_lines, near_matches
 from swapsync.domain.orders import Order, OrderLine, SkuHistory
 from swapsync.domain.returns import Return, ReturnLine
 
 AT_MOST = 5
 """How many single orders are suggested for one return."""
+SISTER_PREFIX = 5
+"""How many characters two SKUs must begin with alike to be hinted at as sisters."""
 _IN_WORDS = 6
 """How many lines are named in a sentence of evidence."""
 
@@ -95,6 +97,41 @@ def suggest_orders(
     return (split, *singles) if split else singles
 
 
+def suggest_lines(line: ReturnLine, order: Order, history: SkuHistory) -> tuple[Suggestion, ...]:
+    """The order lines that a returned line which fits none may be, best first, each with the reason.
+
+    Differences in writing and SKUs that stand twice come first, then other SKUs of the same variant; SKUs that only
+    begin alike come last and are called hints, since a sister product is another product.
+    """
+    variants = frozenset({line.variant_id} - {""}) or history.variants_of(line.sku)
+    ranked = []
+    for sold in order.lines:
+        if reason := difference_in_writing(line.sku, sold.sku):
+            ranked.append((0, sold, reason))
+        elif line.variant_id and line.variant_id == sold.variant_id:
+            ranked.append((0, sold, "its variant stands on the order more than once"))
+        elif sold.variant_id in variants:
+            ranked.append(
+                (1, sold, f"its variant {sold.variant_id} carries or carried {line.sku}, as others do or did")
+            )
+        elif _begin_alike(line.sku, sold.sku):
+            ranked.append((2, sold, f"only a hint: {line.sku} and {sold.sku} begin alike, perhaps sister products"))
+    ranked.sort(key=lambda each: each[0])
+    return tuple(_line_suggestion(line, sold, reason, order) for _, sold, reason in ranked[:AT_MOST])
+
+
+def _line_suggestion(line: ReturnLine, sold: OrderLine, reason: str, order: Order) -> Suggestion:
+    stands_once = sum(other.sku == sold.sku for other in order.lines) == 1
+    action, value = (Action.TEACH_ALIAS, sold.sku) if line.sku and stands_once else (Action.CHOOSE_LINE, sold.key)
+    price = f"{sold.quantity} sold for {money.to_text(sold.gross, order.currency)} {order.currency}"
+    return Suggestion((reason, price), action, value, sku=sold.sku)
+
+
+def _begin_alike(one: str, other: str) -> bool:
+    plain = _plain(one), _plain(other)
+    return min(map(len, plain)) >= SISTER_PREFIX and plain[0][:SISTER_PREFIX] == plain[1][:SISTER_PREFIX]
+
+
 def _before(order: Order, ret: Return) -> bool:
     return order.placed_at is None or order.placed_at <= ret.submitted_at
 
@@ -113,7 +150,7 @@ class _Fit:
         self.sold: dict[str, tuple[OrderLine, ...]] = {}
         self.near: list[str] = []
         for line in ret.lines:
-            by, sold = fitting_lines(line, self.order.lines, history, aliases)
+            by, sold = fitting_lines(line, self.order.lines, history, aliases, self.order.placed_at)
             if by:
                 self.by[line.line_id], self.sold[line.line_id] = by, sold
             else:

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, insert, or_, select, update
 
 from swapsync.domain.catalogue import CATALOGUE, Action, Code
 from swapsync.domain.settlement import UNANNOUNCED
@@ -17,6 +17,7 @@ from swapsync.store.staging import link, mark_dirty, order_lines, orders, return
 NEEDS_VALUE = {
     Action.TYPE_PO: "the PO number",
     Action.TEACH_ALIAS: "the SKU as it stands on the order",
+    Action.CHOOSE_LINE: "the key of the order's line, as it is suggested",
     Action.LINK_ORDER: "the order's name or id",
 }
 
@@ -84,6 +85,8 @@ def _take(
         subject = _teach_alias(connection, row, value)
     elif action is Action.DENY:
         outbox.withdraw_credits(connection, row.site, row.return_id)
+    elif action is Action.CHOOSE_LINE and not _on_order(connection, row, order_lines.c.line_key == value):
+        raise RulingRefused(f"the order has no line {value}")
     connection.execute(
         insert(rulings).values(
             site=row.site,
@@ -129,11 +132,9 @@ def _link_order(connection: Connection, row: Row[Any], name: str, actor: str, no
     link(connection, row.site, {row.return_id: found[0]}, now, actor=actor)
 
 
-def _teach_alias(connection: Connection, row: Row[Any], sku: str) -> str:
-    """Checks that the order has the SKU; returns the SKU in Swap that stands for it from now on."""
-    if not row.sku:
-        raise RulingRefused("the returned line has no SKU, so there is nothing to teach an alias for")
-    on_order = connection.execute(
+def _on_order(connection: Connection, row: Row[Any], condition: ColumnElement[bool]) -> bool:
+    """Whether the order of the exception's return has a line that fits."""
+    lines = (
         select(order_lines.c.line_key)
         .join(
             returns,
@@ -141,9 +142,16 @@ def _teach_alias(connection: Connection, row: Row[Any], sku: str) -> str:
             & (returns.c.order_id == order_lines.c.order_id)
             & (returns.c.return_id == row.return_id),
         )
-        .where(order_lines.c.site == row.site, order_lines.c.sku == sku)
-    ).all()
-    if not on_order:
+        .where(order_lines.c.site == row.site, condition)
+    )
+    return connection.execute(lines).first() is not None
+
+
+def _teach_alias(connection: Connection, row: Row[Any], sku: str) -> str:
+    """Checks that the order has the SKU; returns the SKU in Swap that stands for it from now on."""
+    if not row.sku:
+        raise RulingRefused("the returned line has no SKU, so there is nothing to teach an alias for")
+    if not _on_order(connection, row, order_lines.c.sku == sku):
         raise RulingRefused(f"the order has no line with SKU {sku}")
     same_sku = select(return_lines.c.return_id).where(
         return_lines.c.site == row.site, return_lines.c.sku == row.sku, return_lines.c.order_line_key == ""

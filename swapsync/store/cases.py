@@ -249,9 +249,11 @@ class _Loader:
                 self.connection.execute(select(c.variant_id).where(c.site == self.site, c.sku.in_(skus))).scalars()
             )
         history: dict[str, list[str]] = defaultdict(list)
+        seen = {}
         for row in self._all(variant_skus, c.variant_id, sorted(variant_ids), c.last_seen, c.first_seen):
             history[row.variant_id].append(row.sku)
-        return SkuHistory(history)
+            seen[row.variant_id, row.sku] = (row.first_seen, row.last_seen)
+        return SkuHistory(history, seen)
 
 
 def _credited(note: Row[Any], line: Row[Any]) -> Credited:

@@ -147,7 +147,14 @@ def test_a_matched_line_has_no_suggestions() -> None:
 
 
 def test_what_a_line_was_matched_by_is_stored_and_shown_in_these_words() -> None:
-    assert [by.value for by in MatchedBy] == ["line item id", "variant id", "SKU", "taught alias", "SKU history"]
+    assert [by.value for by in MatchedBy] == [
+        "line item id",
+        "variant id",
+        "SKU",
+        "taught alias",
+        "SKU history",
+        "a person's choice",
+    ]
 
 
 # -- near matches
