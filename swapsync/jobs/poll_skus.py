@@ -1,16 +1,21 @@
 """poll_skus: asks for the SKU of the variants that open returns and their orders name, and keeps every SKU they had.
 
 SparkLayer has no list of SKUs, so a variant is asked for when it is first named, once a day while it is in use, and in
-every run while a return line matches nothing (a bounded number, those longest unasked first).
+every run while a return line matches nothing or another variant carries its SKU (a bounded number, those longest
+unasked first).
 """
 
-from datetime import timedelta
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection
 
 from swapsync.connectors.errors import Malformed
 from swapsync.connectors.sparklayer_reader import read_variant
+from swapsync.domain.catalogue import Code
 from swapsync.jobs.quarantine import release_readable, set_aside, unreadable
 from swapsync.jobs.workplace import Tally, Workplace
-from swapsync.store import staging
+from swapsync.store import exceptions, staging
 from swapsync.store.exceptions import Sighting
 from swapsync.store.staging import Received
 
@@ -42,5 +47,20 @@ def poll_skus(place: Workplace, tally: Tally) -> None:
         with place.writing() as connection:
             now = place.clock.now()
             tally.changed += staging.stage_variants(connection, place.slug, skus, now)
+            _note_duplicates(connection, place.slug, skus, now)
             set_aside(connection, place.slug, STREAM, malformed, now)
             release_readable(connection, place.slug, STREAM, skus.keys() - set_aside_ids, now)
+
+
+def _note_duplicates(connection: Connection, site: str, skus: Mapping[str, str], now: datetime) -> None:
+    """Opens an exception for each SKU that two variants carry by now, and closes those that are cleared up."""
+    standing = exceptions.open_of_code(connection, site, Code.SKU_DUPLICATE)
+    concerned = {sku for sku in skus.values() if sku} | {row.sku for row in standing}
+    seen = [
+        Sighting(
+            Code.SKU_DUPLICATE, f"variants {', '.join(variants)} all carry SKU {sku}", subject=f"sku:{sku}", sku=sku
+        )
+        for sku, variants in staging.carriers(connection, site, concerned).items()
+        if len(variants) > 1
+    ]
+    exceptions.settle(connection, site, standing, seen, now)

@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, exists, func, literal, or_, select, update
 
+from swapsync.domain.catalogue import Code
 from swapsync.domain.orders import Customer, Order
 from swapsync.domain.returns import Return, Settlement, logistics
 from swapsync.store.changes import (
@@ -386,8 +387,13 @@ def stage_order_details(
         update=[name for name in rows[0] if name not in ("site", "order_id", "digest")] if rows else (),
     )
     _note_buyers(connection, site, (order for order, _, _ in batch))
+    sold_as: dict[tuple[str, str], str] = {}
     for slice_ in chunks(batch):
         ids = [order.order_id for order, _, _ in slice_]
+        for row in connection.execute(
+            select(order_lines).where(order_lines.c.site == site, order_lines.c.order_id.in_(ids))
+        ):
+            sold_as[row.order_id, row.line_key] = row.sku
         connection.execute(
             update(orders)
             .where(orders.c.site == site, orders.c.order_id.in_(ids))
@@ -400,7 +406,12 @@ def stage_order_details(
         connection,
         site,
         (
-            (line.variant_id, line.sku, order.placed_at or at)
+            (
+                line.variant_id,
+                line.sku,
+                # A line that shows another SKU than before shows today's, not the one it was sold as.
+                at if sold_as.get((order.order_id, line.key), line.sku) != line.sku else order.placed_at or at,
+            )
             for order, at, _ in batch
             for line in order.lines
             if line.variant_id
@@ -692,7 +703,8 @@ def variants_to_check(
     connection: Connection, site: str, *, before: datetime, limit: int, unmatched_before: datetime
 ) -> list[str]:
     """Variants of open returns and of their orders whose SKU is to be asked for: never asked or asked before
-    ``before``, or, where a line matched nothing, before ``unmatched_before``; longest unasked first, ``limit`` at most.
+    ``before``, or, where a line matched nothing or another variant carries the SKU, before ``unmatched_before``;
+    longest unasked first, ``limit`` at most.
     """
     open_return = and_(
         returns.c.site == site,
@@ -715,10 +727,20 @@ def variants_to_check(
             return_lines.c.order_line_key == "",
         )
     )
+    exceptions = table(ExceptionRow)
+    duplicate = select(variant_skus.c.variant_id).where(
+        variant_skus.c.site == site,
+        variant_skus.c.sku.in_(
+            select(exceptions.c.sku).where(
+                exceptions.c.site == site, exceptions.c.status == "open", exceptions.c.code == Code.SKU_DUPLICATE
+            )
+        ),
+    )
     in_use = or_(variants.c.variant_id.in_(by_returns), variants.c.variant_id.in_(by_orders))
     due = or_(
         and_(or_(variants.c.checked_at.is_(None), variants.c.checked_at < before), in_use),
         and_(variants.c.checked_at < unmatched_before, variants.c.variant_id.in_(unmatched)),
+        and_(variants.c.checked_at < unmatched_before, variants.c.variant_id.in_(duplicate)),
     )
     return list(
         connection.execute(
@@ -728,6 +750,29 @@ def variants_to_check(
             .limit(limit)
         ).scalars()
     )
+
+
+def carriers(connection: Connection, site: str, skus: Collection[str]) -> dict[str, list[str]]:
+    """The variants that carry each of these SKUs now: by SparkLayer's last answer, and by no other SKU since."""
+    c, newer = variant_skus.c, variant_skus.alias()
+    found: dict[str, list[str]] = {}
+    for part in chunks(sorted(skus)):
+        rows = connection.execute(
+            select(c.sku, c.variant_id)
+            .join(variants, and_(variants.c.site == c.site, variants.c.variant_id == c.variant_id))
+            .where(
+                c.site == site,
+                c.sku.in_(part),
+                c.last_seen >= variants.c.checked_at,
+                ~exists().where(
+                    newer.c.site == c.site, newer.c.variant_id == c.variant_id, newer.c.last_seen > c.last_seen
+                ),
+            )
+            .order_by(c.sku, c.variant_id)
+        )
+        for row in rows:
+            found.setdefault(row.sku, []).append(row.variant_id)
+    return found
 
 
 def stage_variants(connection: Connection, site: str, skus: Mapping[str, str], now: datetime) -> int:

@@ -1,5 +1,7 @@
 """Rule 8: which order line a returned line came from. What is not certain is a suggestion."""
 
+from datetime import UTC, datetime
+
 import pytest
 
 from swapsync.domain.matching import LineMatch, MatchedBy, match_line, near_matches
@@ -212,3 +214,48 @@ def test_an_order_finds_its_line_by_key() -> None:
     assert order(mug, cup).line("cup") is cup
     assert order(mug, cup).line("bowl") is None
     assert cup.gross == 600
+
+
+# -- a SKU that moved from one variant to another
+
+
+def on(day: int) -> datetime:
+    return datetime(2026, 3, day, tzinfo=UTC)
+
+
+MOVED = SkuHistory(
+    {"A": ["X", "Y"], "B": ["Z", "X"]},
+    {
+        ("A", "X"): (on(1), on(10)),
+        ("A", "Y"): (on(12), on(20)),
+        ("B", "Z"): (on(1), on(9)),
+        ("B", "X"): (on(15), on(20)),
+    },
+)
+
+
+@pytest.mark.parametrize(
+    ("placed_at", "key"),
+    [
+        (on(5), "a"),  # A was seen with X before and after
+        (on(11), "a"),  # A was last seen with X
+        (on(13), None),  # A had Y already, B not yet X
+        (on(16), "b"),
+        (None, None),
+    ],
+)
+def test_a_sku_means_the_variant_that_carried_it_when_the_order_was_placed(
+    placed_at: datetime | None, key: str | None
+) -> None:
+    lines = sold("", key="a", variant_id="A"), sold("", key="b", variant_id="B")
+    match = match_line(line("X"), lines, MOVED, {}, placed_at)
+    assert (match.order_line and match.order_line.key) == key
+
+
+def test_a_sku_that_came_back_to_its_variant_held_throughout_but_for_the_time_between() -> None:
+    history = SkuHistory({"A": ["Y", "X"]}, {("A", "X"): (on(1), on(20)), ("A", "Y"): (on(8), on(9))})
+    assert [history.held("A", on(day)) for day in (1, 8, 10, 25)] == ["X", "Y", "X", "X"]
+
+
+def test_what_a_variant_carried_before_it_was_ever_seen_is_not_known() -> None:
+    assert MOVED.held("B", datetime(2026, 1, 1, tzinfo=UTC)) == ""
