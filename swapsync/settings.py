@@ -347,6 +347,11 @@ class SiteSettings(_Frozen):
     damaged_location: Text = Field(
         default="damaged", description="external id of the SparkLayer stock location for damaged goods"
     )
+    create_stock_locations: bool = Field(
+        default=False,
+        description="whether a missing inspection or damaged location is created in SparkLayer; the sellable one "
+        "never is",
+    )
     stock_path: Literal["sparklayer", "none"] = Field(
         default="sparklayer",
         description="where stock is written: `sparklayer`, or `none` for a merchant whose platform owns stock",

@@ -288,7 +288,7 @@ def _print_inspection_stock(connection: "Connection", site: str) -> None:
 
     from swapsync.cli.output import print_table
     from swapsync.domain.stock import Location
-    from swapsync.jobs.push_restocks import ledger_levels
+    from swapsync.jobs.stock_levels import ledger_levels
     from swapsync.store.cases import movements
 
     skus = connection.execute(select(movements.c.sku).where(movements.c.site == site).distinct()).scalars().all()

@@ -281,6 +281,13 @@ def _stock_locations(site: "SiteSettings", client: "SparkLayerClient") -> Check:
     except RemoteError as error:
         return Check(site.slug, "stock locations", "problem", str(error), _remedy(error))
     missing = [name for name in names if getattr(site, name) not in known]
+    if missing and site.create_stock_locations and "sellable_location" not in missing:
+        return Check(
+            site.slug,
+            "stock locations",
+            "ok",
+            f"{', '.join(repr(getattr(site, name)) for name in missing)} will be created when the first goods come in",
+        )
     if missing:
         return Check(
             site.slug,

@@ -211,6 +211,11 @@ class SparkLayerClient:
         rows = self._objects("GET", "/api/v1/stock-locations")
         return {text(row.get("external_id")): text(row.get("id")) for row in rows}
 
+    def create_stock_location(self, external_id: str) -> None:
+        """Adds a stock location under this name. Refused with 409 where it stands; InDoubt when the reply is lost."""
+        location = {"name": external_id, "external_id": external_id}
+        self._connection.request("POST", "/api/v1/stock-locations", json=location, repeatable=False)
+
     def stock_levels(self, skus: Iterable[str], location_ids: Sequence[str]) -> dict[tuple[str, str], StockLevel]:
         """Level by (SKU, location id). A pair without a level is absent."""
         wanted = list(dict.fromkeys(skus))

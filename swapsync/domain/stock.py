@@ -48,6 +48,42 @@ class Movement:
     quantity: int
 
 
+class Proof(StrEnum):
+    """What two levels prove of a write to sellable stock that got no answer."""
+
+    ARRIVED = "proved"
+    NEVER_ARRIVED = "disproved"
+    UNCERTAIN = "uncertain"
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """One write that takes units of a SKU out of inspection and adds them to sellable stock: both levels, before and
+    after. None before: there was no level; None after: it is not known.
+    """
+
+    base: int
+    target: int
+    held_before: int | None
+    held_after: int | None
+
+    def proof(self, level: int, held: int | None) -> Proof:
+        """What became of it, by the sellable level and the one in inspection as they stand now (None: none).
+
+        Sales move the sellable level, so it alone proves little: the old one may be the new one after a sale of just
+        as many. Nobody but us moves the other, and one call writes both. So two witnesses must agree; where the level
+        in inspection can't tell before from after, the new sellable level is taken for proof and the old one isn't.
+        """
+        if self.held_before is not None and held is None:
+            held = 0
+        blind = self.held_after is None or self.held_before == self.held_after
+        if level == self.target and (blind or held == self.held_after):
+            return Proof.ARRIVED
+        if level == self.base and not blind and held == self.held_before:
+            return Proof.NEVER_ARRIVED
+        return Proof.UNCERTAIN
+
+
 def units_received(announced: int, *, delivered: bool, units: Counter[Condition]) -> int:
     """Units of a line that came, by the warehouse's findings and, for what it has not counted, Swap's word."""
     missing = units[Condition.MISSING]

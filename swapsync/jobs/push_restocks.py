@@ -1,31 +1,32 @@
 """push_restocks: brings SparkLayer's stock to what the stock ledger says (worker.md section 4, rule 6).
 
 Inspection and damaged locations are ours alone: their levels are set to the ledger's figure, and a repeat is harmless.
-Sellable stock is shared with sales: its level is read, added to and written; the write is recorded before it is sent,
-and after a lost reply the level is read before anything is sent again.
+Sellable stock is shared with sales: its level is read, added to and written, in the same call that takes the units out
+of inspection; the write is recorded before it is sent, and after a lost reply both levels are read before anything is
+sent again (``Transfer.proof`` says what they prove).
 """
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, insert, select, update
+from sqlalchemy import Connection, Row, insert, select, update
 
 from swapsync.connectors.errors import CredentialsRejected, InDoubt, Refused, RemoteError
-from swapsync.connectors.sparklayer import StockLevel, StockLevelWrite
+from swapsync.connectors.sparklayer import StockLevelWrite
 from swapsync.domain.catalogue import Code
-from swapsync.domain.stock import Location
+from swapsync.domain.stock import Location, Proof, Transfer
 from swapsync.jobs.delivery import clear_failures, note_failures
+from swapsync.jobs.stock_levels import PAIRS, Locations, ledger_levels, own_level, units_waiting
 from swapsync.jobs.workplace import JobError, Tally, Workplace
 from swapsync.store import exceptions, outbox
-from swapsync.store.cases import movements
 from swapsync.store.db import chunks, table
 from swapsync.store.exceptions import Sighting
 from swapsync.store.outbox import Kind
 from swapsync.store.tables import StockWriteRow
 
 stock_writes = table(StockWriteRow)
-PAIRS = 500
 
 
 def push_restocks(place: Workplace, tally: Tally) -> None:
@@ -41,38 +42,26 @@ def push_restocks(place: Workplace, tally: Tally) -> None:
         restocks = outbox.due(connection, place.slug, Kind.RESTOCK, now, 100_000)
     if not levels and not restocks:
         return
-    ids = _Locations(place)
-    if levels:
-        _set_own_levels(place, tally, levels, ids)
+    ids = Locations(place)
     not_done, blocked = _settle_doubtful(place, tally, [row for row in restocks if row.state == "in_doubt"], ids)
+    with place.store.reading() as connection:
+        waiting = units_waiting(connection, place.slug)
+    if levels:
+        _set_own_levels(place, tally, levels, waiting, ids)
     by_sku: dict[str, list[Row[Any]]] = defaultdict(list)
     for row in [*not_done, *(row for row in restocks if row.state == "pending")]:
         if row.payload["sku"] not in blocked:
             by_sku[row.payload["sku"]].append(row)
-    for skus in chunks(sorted(by_sku), PAIRS):
-        _add_to_sellable(place, tally, {sku: by_sku[sku] for sku in skus}, ids)
-
-
-class _Locations:
-    """SparkLayer's ids of the site's stock locations. Raises JobError for one that isn't there."""
-
-    def __init__(self, place: Workplace) -> None:
-        self.external = place.locations
-        self._ids = place.sparklayer.stock_locations()
-
-    def id(self, location: Location) -> str:
-        name = self.external[location]
-        if name not in self._ids:
-            raise JobError(
-                f"SparkLayer has no stock location {name!r}: create it, or set SWAPSYNC_{location.upper()}_LOCATION"
-            )
-        return self._ids[name]
+    for skus in chunks(sorted(by_sku), PAIRS // 2):
+        _add_to_sellable(place, tally, {sku: by_sku[sku] for sku in skus}, waiting, ids)
 
 
 # -- our own locations -----------------------------------------------------------------------------------------------
 
 
-def _set_own_levels(place: Workplace, tally: Tally, rows: list[Row[Any]], locations: _Locations) -> None:
+def _set_own_levels(
+    place: Workplace, tally: Tally, rows: list[Row[Any]], waiting: Counter[str], locations: Locations
+) -> None:
     by_pair: dict[tuple[str, str], list[Row[Any]]] = defaultdict(list)
     for row in rows:
         locations.id(Location(row.payload["location"]))
@@ -80,7 +69,12 @@ def _set_own_levels(place: Workplace, tally: Tally, rows: list[Row[Any]], locati
     for pairs in chunks(sorted(by_pair), PAIRS):
         with place.store.reading() as connection:
             ledger = ledger_levels(connection, place.slug, [sku for sku, _ in pairs])
-        writes = {pair: StockLevelWrite(pair[0], locations.external[Location(pair[1])], ledger[pair]) for pair in pairs}
+        writes = {
+            (sku, location): StockLevelWrite(
+                sku, locations.external[Location(location)], own_level(ledger, waiting, sku, location)
+            )
+            for sku, location in pairs
+        }
         refused = _isolating(list(writes.items()), lambda part: _set_levels(place, part))
         failed = {pair: why for (pair, _), why in refused}
         delivered = [row for pair in pairs if pair not in failed for row in by_pair[pair]]
@@ -92,46 +86,38 @@ def _set_levels(place: Workplace, writes: Sequence[tuple[Any, StockLevelWrite]])
     place.sparklayer.set_stock([write for _, write in writes], repeatable=True)
 
 
-def ledger_levels(connection: Connection, site: str, skus: Sequence[str]) -> Counter[tuple[str, str]]:
-    """Units by (SKU, location) as the movements add up, for the given SKUs."""
-    levels: Counter[tuple[str, str]] = Counter()
-    m = movements.c
-    for location, sign in ((m.to_location, 1), (m.from_location, -1)):
-        for part in chunks(sorted(set(skus))):
-            for row in connection.execute(
-                select(m.sku, location.label("location"), func.sum(m.quantity).label("units"))
-                .where(m.site == site, m.sku.in_(part))
-                .group_by(m.sku, location)
-            ):
-                levels[row.sku, row.location] += sign * int(row.units)
-    return levels
-
-
 # -- sellable stock --------------------------------------------------------------------------------------------------
 
 
-def _add_to_sellable(place: Workplace, tally: Tally, by_sku: dict[str, list[Row[Any]]], locations: _Locations) -> None:
-    location_id = locations.id(Location.SELLABLE)
-    read = place.sparklayer.stock_levels(sorted(by_sku), [location_id])
+def _add_to_sellable(
+    place: Workplace, tally: Tally, by_sku: dict[str, list[Row[Any]]], waiting: Counter[str], locations: Locations
+) -> None:
+    sellable, inspection = locations.id(Location.SELLABLE), locations.id(Location.INSPECTION)
+    with place.store.reading() as connection:
+        ledger = ledger_levels(connection, place.slug, list(by_sku))
+    read = place.sparklayer.stock_levels(sorted(by_sku), [sellable, inspection])
 
     def write(skus: Sequence[str]) -> None:
         writes: list[StockLevelWrite] = []
         ids: dict[str, int] = {}
         with place.writing() as connection:
             for sku in skus:
-                write_id, target = _record_write(connection, place, sku, read.get((sku, location_id)), by_sku[sku])
-                ids[sku] = write_id
-                standing = read.get((sku, location_id))
+                standing, held = read.get((sku, sellable)), read.get((sku, inspection))
+                units = sum(row.payload["quantity"] for row in by_sku[sku])
+                base = standing.quantity if standing else 0
+                held_after = own_level(ledger, Counter({sku: waiting[sku] - units}), sku, Location.INSPECTION)
+                transfer = Transfer(base, base + units, held.quantity if held else None, held_after)
+                ids[sku] = _record_write(connection, place, sku, transfer, by_sku[sku])
+                writes.append(StockLevelWrite(sku, locations.external[Location.INSPECTION], held_after))
                 writes.append(
                     StockLevelWrite(
                         sku,
                         locations.external[Location.SELLABLE],
-                        target,
+                        transfer.target,
                         standing.min_stock_level if standing else None,
                         standing.restock_date if standing else None,
                     )
                 )
-        place.require_lease()
         try:
             place.sparklayer.set_stock(writes, repeatable=False)
         except InDoubt:
@@ -150,22 +136,18 @@ def _add_to_sellable(place: Workplace, tally: Tally, by_sku: dict[str, list[Row[
     _note(place, tally, [], [(row, why) for sku, why in refused for row in by_sku[sku]])
 
 
-def _record_write(
-    connection: Connection, place: Workplace, sku: str, standing: StockLevel | None, rows: list[Row[Any]]
-) -> tuple[int, int]:
-    base = standing.quantity if standing else 0
-    target = base + sum(row.payload["quantity"] for row in rows)
+def _record_write(connection: Connection, place: Workplace, sku: str, transfer: Transfer, rows: list[Row[Any]]) -> int:
     write_id = int(
         connection.execute(
             insert(stock_writes)
-            .values(site=place.slug, sku=sku, base=base, target=target, state="sent", written_at=place.clock.now())
+            .values(site=place.slug, sku=sku, state="sent", written_at=place.clock.now(), **asdict(transfer))
             .returning(stock_writes.c.id)
         ).scalar_one()
     )
     taken = outbox.mark_in_doubt(connection, [row.id for row in rows], write_id)
     if len(taken) != len(rows):
         raise JobError(f"another worker is restocking {sku}; it is left to it")
-    return write_id, target
+    return write_id
 
 
 def _take_back(place: Workplace, ids: dict[str, int]) -> None:
@@ -178,15 +160,15 @@ def _take_back(place: Workplace, ids: dict[str, int]) -> None:
 
 
 def _settle_doubtful(
-    place: Workplace, tally: Tally, rows: list[Row[Any]], locations: _Locations
+    place: Workplace, tally: Tally, rows: list[Row[Any]], locations: Locations
 ) -> tuple[list[Row[Any]], set[str]]:
     """Proves or disproves earlier writes by reading; returns what was not done, and the SKUs that stay in doubt.
 
-    The level that was to be written: it arrived. The level from before: it did not. Any other: nobody can tell.
+    Only what provably never arrived is sent again.
     """
     if not rows:
         return [], set()
-    location_id = locations.id(Location.SELLABLE)
+    sellable, inspection = locations.id(Location.SELLABLE), locations.id(Location.INSPECTION)
     by_write: dict[int, list[Row[Any]]] = defaultdict(list)
     for row in rows:
         by_write[row.write_id].append(row)
@@ -194,38 +176,52 @@ def _settle_doubtful(
         writes = list(connection.execute(select(stock_writes).where(stock_writes.c.id.in_(list(by_write)))))
     unsettled = [write for write in writes if write.state == "sent"]
     blocked = {write.sku for write in writes if write.state != "sent"}
-    read = place.sparklayer.stock_levels(sorted({w.sku for w in unsettled}), [location_id]) if unsettled else {}
+    skus = sorted({write.sku for write in unsettled})
+    read = place.sparklayer.stock_levels(skus, [sellable, inspection]) if unsettled else {}
     now = place.clock.now()
     sightings = []
     not_done: list[Row[Any]] = []
     with place.writing() as connection:
         for write in unsettled:
-            standing = read.get((write.sku, location_id))
-            level = standing.quantity if standing else 0
+            standing, held = read.get((write.sku, sellable)), read.get((write.sku, inspection))
+            level, held_level = standing.quantity if standing else 0, held.quantity if held else None
+            transfer = Transfer(write.base, write.target, write.held_before, write.held_after)
+            proof = transfer.proof(level, held_level)
             mine = by_write[write.id]
-            if level == write.target:
-                state = "proved"
+            if proof is Proof.ARRIVED:
                 outbox.mark_sent(connection, [row.id for row in mine], now)
                 tally.sent += len(mine)
-            elif level == write.base:
-                state = "disproved"
+            elif proof is Proof.NEVER_ARRIVED:
                 outbox.release(connection, [row.id for row in mine])
                 not_done += mine
             else:
-                state = "uncertain"
                 blocked.add(write.sku)
                 sightings.append(
                     Sighting(
                         Code.RESTOCK_UNCERTAIN,
-                        f"{write.sku} stood at {write.base} and was to be set to {write.target}; it stands at {level}",
+                        f"{write.sku} stood at {write.base} and was to be set to {write.target}; it stands at {level}"
+                        + _hint(transfer, level, held_level),
                         f"write:{write.id}",
                         mine[0].return_id,
                         sku=write.sku,
                     )
                 )
-            connection.execute(update(stock_writes).where(stock_writes.c.id == write.id).values(state=state))
+            connection.execute(update(stock_writes).where(stock_writes.c.id == write.id).values(state=proof))
         exceptions.settle(connection, place.slug, [], sightings, now)
     return not_done, blocked
+
+
+def _hint(transfer: Transfer, level: int, held: int | None) -> str:
+    """What the level in inspection lets one suspect, for the person who counts."""
+    if transfer.held_after is None or transfer.held_before == transfer.held_after:
+        return ""
+    if held == transfer.held_after:
+        return "; the level in inspection looks as if the write arrived, and units were sold since"
+    if held == transfer.held_before and level == transfer.target:
+        return "; the level in inspection looks as if it never arrived, and somebody else added just as many"
+    if held == transfer.held_before:
+        return "; the level in inspection looks as if it never arrived"
+    return ""
 
 
 # -- both ------------------------------------------------------------------------------------------------------------

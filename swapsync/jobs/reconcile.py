@@ -13,7 +13,7 @@ from swapsync.domain.orders import Order
 from swapsync.domain.returns import Return
 from swapsync.domain.settlement import Case, Decision, ReturnFacts, decide, method_key
 from swapsync.domain.stock import ROUTE, Location, Movement
-from swapsync.jobs.push_restocks import ledger_levels
+from swapsync.jobs.stock_levels import OURS, ledger_levels, level_effect
 from swapsync.jobs.workplace import Tally, Workplace, order_ref
 from swapsync.settings import SiteSettings
 from swapsync.store import exceptions, runs
@@ -449,14 +449,8 @@ def _stock_effects(
     key: str, movement: Movement, origin: Location, destination: Location, return_id: str
 ) -> Iterable[Effect]:
     for location in (origin, destination):
-        if location in (Location.INSPECTION, Location.DAMAGED):
-            yield Effect(
-                Kind.STOCK_LEVEL,
-                f"{key}:{location}",
-                f"{movement.sku} at {location}",
-                {"sku": movement.sku, "location": location},
-                return_id=return_id,
-            )
+        if location in OURS:
+            yield level_effect(key, movement.sku, location, return_id)
         if location is Location.SELLABLE:
             yield Effect(
                 Kind.RESTOCK,

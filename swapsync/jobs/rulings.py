@@ -7,7 +7,9 @@ from sqlalchemy import ColumnElement, Connection, Row, insert, or_, select, upda
 
 from swapsync.domain.catalogue import CATALOGUE, Action, Code
 from swapsync.domain.settlement import UNANNOUNCED
+from swapsync.domain.stock import Location, Proof
 from swapsync.jobs.push_restocks import stock_writes
+from swapsync.jobs.stock_levels import level_effect
 from swapsync.store import exceptions, outbox, runs
 from swapsync.store.cases import rulings
 from swapsync.store.db import Store
@@ -111,9 +113,15 @@ def _settle_stock_write(connection: Connection, write_id: int, action: Action, n
         outbox.mark_sent(connection, ids, now)
     else:
         outbox.release(connection, ids)
-    connection.execute(
-        update(stock_writes).where(stock_writes.c.id == write_id).values(state="proved" if written else "disproved")
-    )
+    settled = connection.execute(
+        update(stock_writes)
+        .where(stock_writes.c.id == write_id)
+        .values(state=Proof.ARRIVED if written else Proof.NEVER_ARRIVED)
+        .returning(stock_writes.c.site, stock_writes.c.sku)
+    ).one()
+    if written:
+        out_of_inspection = level_effect(f"write:{write_id}", settled.sku, Location.INSPECTION)
+        outbox.enqueue(connection, settled.site, [out_of_inspection], now)
 
 
 def _link_order(connection: Connection, row: Row[Any], name: str, actor: str, now: datetime) -> None:

@@ -571,6 +571,12 @@ class SparkLayerWorld:
             self._locations[row["id"]] = row
             return dict(row)
 
+    def remove_locations(self, *external_ids: str) -> None:
+        """Forgets stock locations, as if somebody had never set them up."""
+        with self._lock:
+            for row in [row for row in self._locations.values() if row["external_id"] in external_ids]:
+                del self._locations[row["id"]]
+
     def set_level(
         self,
         sku: str,

@@ -429,7 +429,11 @@ class OutboxRow(SQLModel, table=True):
 
 
 class StockWriteRow(SQLModel, table=True):
-    """One read-add-write of a SKU's sellable level, recorded before it is sent: ``base`` was read, ``target`` set."""
+    """One read-add-write of a SKU's sellable level, recorded before it is sent: ``base`` was read, ``target`` set.
+
+    The units come out of inspection by the same call: ``held_before`` was read there (None: no level), ``held_after``
+    set (None: a write from before this was kept).
+    """
 
     __tablename__ = "stock_write"
     id: int | None = _id()
@@ -437,6 +441,8 @@ class StockWriteRow(SQLModel, table=True):
     sku: str = _text()
     base: int = 0
     target: int = 0
+    held_before: int | None = Field(None, nullable=True)
+    held_after: int | None = Field(None, nullable=True)
     state: str = _text("sent")
     written_at: datetime = _moment(nullable=False)
 

@@ -7,7 +7,7 @@ from types import MappingProxyType
 import pytest
 
 from swapsync.domain.returns import Condition
-from swapsync.domain.stock import ROUTE, Location, Movement, Step, movements_due, units_received
+from swapsync.domain.stock import ROUTE, Location, Movement, Proof, Step, Transfer, movements_due, units_received
 
 
 def due(
@@ -202,3 +202,44 @@ def test_every_step_has_its_origin_and_its_destination() -> None:
         Step.DISPOSED: (Location.INSPECTION, Location.OUTSIDE),
         Step.WRITTEN_OFF: (Location.INSPECTION, Location.OUTSIDE),
     }
+
+
+# -- what two levels prove of a write that got no answer
+
+TAKEN = Transfer(base=20, target=24, held_before=4, held_after=0)
+WITHOUT_WITNESS = Transfer(base=20, target=24, held_before=0, held_after=0)
+FROM_BEFORE = Transfer(base=20, target=24, held_before=None, held_after=None)
+FIRST_LEVEL = Transfer(base=20, target=24, held_before=None, held_after=0)
+
+
+@pytest.mark.parametrize(
+    ("transfer", "level", "held", "proof"),
+    [
+        (TAKEN, 24, 0, Proof.ARRIVED),
+        (TAKEN, 24, None, Proof.ARRIVED),
+        (TAKEN, 20, 4, Proof.NEVER_ARRIVED),
+        (TAKEN, 20, 0, Proof.UNCERTAIN),
+        (TAKEN, 20, None, Proof.UNCERTAIN),
+        (TAKEN, 24, 4, Proof.UNCERTAIN),
+        (TAKEN, 22, 0, Proof.UNCERTAIN),
+        (TAKEN, 22, 4, Proof.UNCERTAIN),
+        (TAKEN, 20, 7, Proof.UNCERTAIN),
+        (TAKEN, 24, 7, Proof.UNCERTAIN),
+        (WITHOUT_WITNESS, 24, 0, Proof.ARRIVED),
+        (WITHOUT_WITNESS, 20, 0, Proof.UNCERTAIN),
+        (FROM_BEFORE, 24, 4, Proof.ARRIVED),
+        (FROM_BEFORE, 20, None, Proof.UNCERTAIN),
+        (FIRST_LEVEL, 20, None, Proof.NEVER_ARRIVED),
+        (FIRST_LEVEL, 20, 0, Proof.UNCERTAIN),
+        (FIRST_LEVEL, 24, 0, Proof.ARRIVED),
+        (FIRST_LEVEL, 24, None, Proof.UNCERTAIN),
+    ],
+)
+def test_a_write_is_proved_or_disproved_only_where_both_levels_say_so(
+    transfer: Transfer, level: int, held: int | None, proof: Proof
+) -> None:
+    assert transfer.proof(level, held) is proof
+
+
+def test_a_proof_is_stored_under_its_own_name() -> None:
+    assert [proof.value for proof in Proof] == ["proved", "disproved", "uncertain"]

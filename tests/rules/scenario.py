@@ -25,6 +25,7 @@ from swapsync.sandbox.world import (
     stable_uuid,
 )
 from swapsync.store.cases import credit_note_lines, credit_notes, movements
+from swapsync.store.events import events
 from swapsync.store.exceptions import exceptions
 from swapsync.store.outbox import outbox
 from swapsync.store.staging import return_lines, returns
@@ -220,6 +221,11 @@ def moved(place: Workplace) -> list[tuple[str, int]]:
     """(step, units) of every stock movement, oldest first."""
     rows = _rows(place, select(movements).where(movements.c.site == place.slug).order_by(movements.c.id))
     return [(row.step, row.quantity) for row in rows]
+
+
+def trail(place: Workplace) -> list[Row[Any]]:
+    """The entries of the site's audit trail, oldest first."""
+    return _rows(place, select(events).where(events.c.site == place.slug).order_by(events.c.id))
 
 
 def undelivered(place: Workplace) -> list[tuple[str, str]]:

@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 
+from swapsync.connectors.errors import Unreachable
+from swapsync.jobs.rulings import rule
 from swapsync.sandbox.faults import Fault
 from swapsync.sandbox.world import World
 from tests.conftest import Desk, FixedClock, run
@@ -68,6 +70,77 @@ def test_a_missing_location_fails_the_job_with_its_name_and_sends_nothing(desk: 
     assert "nowhere" in str(records["push_restocks"].error)
     assert s.stock_writes(world) == []
     assert s.credits(world) != {}
+
+
+def without(world: World, *missing: str) -> list[str]:
+    """The stock locations of SparkLayer, after these were deleted there."""
+    world.sparklayer.remove_locations(*missing)
+    return [row["external_id"] for row in world.sparklayer.locations]
+
+
+def created(world: World) -> list[str]:
+    return [call.request_body["external_id"] for call in world.calls("POST", "/stock-locations")]
+
+
+@pytest.mark.parametrize("kind", [None, "lost_reply_after", "lost_reply_before"])
+def test_our_own_locations_are_created_once_where_the_site_allows_it(
+    desk: Desk, world: World, clock: FixedClock, kind: Any
+) -> None:
+    assert without(world, "inspection", "damaged") == ["default"]
+    s.order(world)
+    s.returned(world, **s.DELIVERED)
+    place = desk(create_stock_locations="true")
+    if kind:
+        world.faults.add(Fault(kind=kind, method="POST", path_contains="/stock-locations"))
+
+    for _ in range(2):
+        run(place)
+        clock.forward(minutes=5)
+    s.found(place, "damaged", 1)
+    run(place)
+
+    assert s.levels(world) == {"inspection": 3, "default": None, "damaged": 1}
+    again = ["inspection"] if kind == "lost_reply_before" else []
+    assert created(world) == [*again, "inspection", "damaged"]
+    told = [row.detail for row in s.trail(place) if row.kind == "stock_location_created"]
+    assert [detail.split()[0] for detail in told] == ["inspection", "damaged"]
+
+
+def test_a_location_that_somebody_else_created_meanwhile_is_used(desk: Desk, world: World, clock: FixedClock) -> None:
+    s.order(world)
+    s.returned(world, **s.DELIVERED)
+    place = desk(create_stock_locations="true")
+    real = place.sparklayer.stock_locations
+    answers = iter([{}])
+    place.sparklayer.stock_locations = lambda: next(answers, None) or real()
+
+    assert run(place)["push_restocks"].status == "ok"
+
+    assert s.levels(world)["inspection"] == 4
+    assert [row for row in s.trail(place) if row.kind == "stock_location_created"] == []
+
+
+def test_the_sellable_location_is_never_created(desk: Desk, world: World) -> None:
+    s.order(world)
+    s.returned(world, **s.APPROVED)
+    place = desk(create_stock_locations="true", sellable_location="defualt", restock_on="swap_approved")
+
+    record = run(place)["push_restocks"]
+
+    assert record.status == "failed"
+    assert "'defualt'" in str(record.error)
+    assert created(world) == []
+
+
+def test_no_location_is_created_where_the_site_does_not_allow_it(desk: Desk, world: World) -> None:
+    without(world, "inspection")
+    s.order(world)
+    s.returned(world, **s.DELIVERED)
+
+    record = run(desk())["push_restocks"]
+
+    assert "no stock location 'inspection': create it, or set SWAPSYNC_INSPECTION_LOCATION" in str(record.error)
+    assert created(world) == []
 
 
 def test_a_repeat_to_our_own_locations_is_harmless(desk: Desk, world: World, clock: FixedClock) -> None:
@@ -175,6 +248,107 @@ def test_where_the_reading_can_not_tell_nothing_is_sent(desk: Desk, world: World
     assert s.stock_writes(world) == sent
     assert s.levels(world)["default"] == 22
     assert s.open_codes(place) == ["RESTOCK_UNCERTAIN"]
+
+
+def lost(place: Any, world: World, kind: Any) -> None:
+    """The sellable write of the next run gets no answer."""
+    world.faults.add(Fault(kind=kind, path_contains=UPDATE, after=1))
+    assert run(place)["push_restocks"].status == "failed"
+
+
+def test_a_write_that_arrived_and_was_sold_again_at_once_is_not_sent_again(
+    desk: Desk, world: World, clock: FixedClock
+) -> None:
+    place = restocking(desk, world)
+    lost(place, world, "lost_reply_after")
+    world.sparklayer.set_level("MUG", "default", 20)  # sold: just as many as came back
+    sent = s.stock_writes(world)
+
+    for _ in range(2):
+        clock.forward(minutes=5)
+        run(place)
+
+    assert s.stock_writes(world) == sent
+    assert s.levels(world)["default"] == 20
+    (problem,) = s.open_exceptions(place)
+    assert problem.code == "RESTOCK_UNCERTAIN"
+    assert "as if the write arrived, and units were sold since" in problem.detail
+
+
+def test_a_write_that_never_arrived_is_not_taken_for_done_when_somebody_adds_just_as_many(
+    desk: Desk, world: World, clock: FixedClock
+) -> None:
+    place = restocking(desk, world)
+    lost(place, world, "lost_reply_before")
+    world.sparklayer.set_level("MUG", "default", 24)  # Swap or the platform restocked by itself
+
+    clock.forward(minutes=5)
+    run(place)
+
+    (problem,) = s.open_exceptions(place)
+    assert problem.code == "RESTOCK_UNCERTAIN"
+    assert "as if it never arrived, and somebody else added just as many" in problem.detail
+    assert s.levels(world) == {"inspection": 4, "default": 24, "damaged": None}
+
+
+@pytest.mark.parametrize(("action", "sellable"), [("written", 20), ("not-written", 24)])
+def test_a_person_who_counted_settles_the_doubt_and_the_levels_follow(
+    desk: Desk, world: World, clock: FixedClock, action: str, sellable: int
+) -> None:
+    place = restocking(desk, world)
+    lost(place, world, "lost_reply_before")
+    world.sparklayer.set_level("MUG", "default", 21)
+    clock.forward(minutes=5)
+    run(place)
+    world.sparklayer.set_level("MUG", "default", 20)
+    (problem,) = s.open_exceptions(place)
+
+    rule(place.store, problem.id, action, actor="olga", now=clock.now())
+    for _ in range(2):
+        clock.forward(minutes=5)
+        run(place)
+
+    assert s.levels(world) == {"inspection": 0, "default": sellable, "damaged": None}
+    assert s.open_codes(place) == []
+
+
+def test_units_stand_in_inspection_until_they_arrive_at_the_sellable_location(
+    desk: Desk, world: World, clock: FixedClock
+) -> None:
+    place = restocking(desk, world)
+    lost(place, world, "lost_reply_before")
+    assert s.levels(world) == {"inspection": 4, "default": 20, "damaged": None}
+
+    clock.forward(minutes=5)
+    run(place)
+
+    assert s.levels(world) == {"inspection": 0, "default": 24, "damaged": None}
+    (moved,) = [call for call in s.stock_writes(world) if len(call.request_body) == 2][-1:]
+    assert {row["stock_location_external_id"] for row in moved.request_body} == {"inspection", "default"}
+
+
+def test_a_connection_that_never_came_about_is_tried_again_without_a_doubt(
+    desk: Desk, world: World, clock: FixedClock
+) -> None:
+    place = restocking(desk, world)
+    run(place, "push_credits")
+    real = place.sparklayer.set_stock
+
+    def unreachable(levels: Any, *, repeatable: bool) -> None:
+        if not repeatable:
+            raise Unreachable("SparkLayer: connection refused")
+        real(levels, repeatable=repeatable)
+
+    place.sparklayer.set_stock = unreachable
+    assert run(place, "push_restocks")["push_restocks"].status == "failed"
+    assert ("restock", "pending") in s.undelivered(place)
+    place.sparklayer.set_stock = real
+    world.sparklayer.set_level("MUG", "default", 17)  # sold meanwhile: nothing is in doubt, so nothing hinders
+
+    clock.forward(minutes=5)
+    run(place)
+
+    assert s.levels(world) == {"inspection": 0, "default": 21, "damaged": None}
 
 
 def test_a_doubtful_sku_does_not_hold_up_the_others(desk: Desk, world: World, clock: FixedClock) -> None:

@@ -54,6 +54,7 @@ def upgrade() -> None:
     _add("outbox", _text("claimed_by"), _moment("claimed_until"))
     failed = sa.text("state = 'failed'")
     op.create_index("ix_outbox_failed", "outbox", ["site"], sqlite_where=failed, postgresql_where=failed)
+    _add("stock_write", *(sa.Column(f"held_{when}", sa.Integer(), nullable=True) for when in ("before", "after")))
     with op.batch_alter_table("movement", naming_convention=_UNIQUE) as movement:
         movement.drop_constraint("movement_site_return_id_line_id_step_n_key", type_="unique")
         movement.create_unique_constraint("uq_movement", ["site", "return_id", "line_id", "step", "sku", "n"])
