@@ -60,6 +60,7 @@ class EffectState(StrEnum):
     IN_DOUBT = "in_doubt"
     SENT = "sent"
     FAILED = "failed"
+    WRITTEN_OFF = "written_off"
     ALL = "all"
 
 
@@ -416,7 +417,7 @@ def list_outbox(
     if state is None:
         states: Sequence[str] = views.UNDELIVERED
     else:
-        states = [*views.UNDELIVERED, "sent"] if state is EffectState.ALL else [state]
+        states = [*views.UNDELIVERED, "sent", "written_off"] if state is EffectState.ALL else [state]
     with _store_for(site) as (_, store), store.reading() as connection:
         page = views.list_outbox(connection, site=site, states=states, limit=_limit(limit, json))
     _print_page(page, "Outbox", _EFFECT_COLUMNS, json)

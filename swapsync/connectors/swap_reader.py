@@ -3,7 +3,9 @@
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from datetime import datetime
+from enum import StrEnum
 from functools import partial
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from swapsync.connectors.errors import Malformed
@@ -23,8 +25,10 @@ from swapsync.connectors.reading import (
 )
 from swapsync.domain.returns import Delivery, Remedy, Return, ReturnLine, ReturnStatus, SwapQc
 
-Meaning = TypeVar("Meaning")
+Word = TypeVar("Word", bound=StrEnum)
 Figure = TypeVar("Figure")
+
+EMPTY: Mapping[Any, Any] = MappingProxyType({})
 
 # Values, folded: lower case, without spaces, hyphens and underscores.
 _STATUSES = {
@@ -61,7 +65,19 @@ _ORDER_NAME = ("shopify_order_name", "order_name")
 _SUBMITTED = ("submission_date", "submitted_at", "intention_date", "date_created", "date_updated")
 
 
-def read_return(row: Any, naive_timezone: str | None) -> Return:
+MEANINGS: Mapping[str, type[StrEnum]] = {
+    "return_status": ReturnStatus,
+    "delivery_status": Delivery,
+    "quality_control_status": SwapQc,
+    "return_type": Remedy,
+}
+"""What words of these fields can mean; each has an ``unknown``, which is no meaning."""
+
+Taught = Mapping[tuple[str, str], str]
+"""(field, folded word) -> meaning, where a person said what a word means that the tables above don't have."""
+
+
+def read_return(row: Any, naive_timezone: str | None, taught: Taught = EMPTY) -> Return:
     """A row of the returns list as a Return; ``naive_timezone`` (IANA) is the zone of timestamps without an offset.
 
     A word without a meaning becomes UNKNOWN and is named in ``Return.unknown``, as is an unreadable figure. Raises
@@ -70,20 +86,22 @@ def read_return(row: Any, naive_timezone: str | None) -> Return:
     if not isinstance(row, dict):
         raise Malformed("the row is not an object")
     try:
-        return _read_return(row, partial(moment, naive_timezone=naive_timezone))
+        return _read_return(row, partial(moment, naive_timezone=naive_timezone), taught)
     except Malformed as error:
         error.remote_id = identifier(row.get("return_id")) or None
         raise
 
 
-def _read_return(row: Row, at: Callable[[Any], datetime]) -> Return:
+def _read_return(row: Row, at: Callable[[Any], datetime], taught: Taught) -> Return:
     unknown: list[str] = []
 
-    def meaning(name: str, meanings: Mapping[str, Meaning], otherwise: Meaning) -> Meaning:
+    def meaning(name: str, meanings: Mapping[str, Word], otherwise: Word) -> Word:
         value = row.get(name)
         word = folded(text(value)) if value is None or isinstance(value, str) else None
         if word is not None and word in meanings:
             return meanings[word]
+        if word is not None and (name, word) in taught:
+            return type(otherwise)(taught[name, word])
         unknown.append(f"{name} {shown(value)}")
         return otherwise
 
@@ -114,7 +132,7 @@ def _read_return(row: Row, at: Callable[[Any], datetime]) -> Return:
         status=meaning("return_status", _STATUSES, ReturnStatus.UNKNOWN),
         delivery=meaning("delivery_status", _DELIVERIES, Delivery.UNKNOWN),
         qc=meaning("quality_control_status", _QUALITY_CONTROLS, SwapQc.UNKNOWN),
-        lines=_read_lines(row),
+        lines=_read_lines(row, taught),
         submitted_at=_submitted_at(row, at, updated_at),
         updated_at=updated_at,
         closed_at=figure("date_closed", at),
@@ -139,7 +157,7 @@ def _delivered_at(row: Row, at: Callable[[Any], datetime]) -> datetime | None:
     return None
 
 
-def _read_lines(row: Row) -> tuple[ReturnLine, ...]:
+def _read_lines(row: Row, taught: Taught) -> tuple[ReturnLine, ...]:
     products = row.get("products")
     if products is None or products == []:
         shipments = row.get("return_shipments")
@@ -154,17 +172,18 @@ def _read_lines(row: Row) -> tuple[ReturnLine, ...]:
     lines: dict[str, ReturnLine] = {}
     for position, product in enumerate(products, start=1):
         try:
-            line = _read_line(product, position, lines)
+            line = _read_line(product, position, lines, taught)
         except Malformed as error:
             raise Malformed(f"line {position}: {error.reason}") from error
         lines[line.line_id] = line
     return tuple(lines.values())
 
 
-def _read_line(product: Any, position: int, taken: Collection[str]) -> ReturnLine:
+def _read_line(product: Any, position: int, taken: Collection[str], taught: Taught) -> ReturnLine:
     if not isinstance(product, dict):
         raise Malformed("it is not an object")
     return_type = field(product, "return_type", present)
+    word = folded(return_type)
     line_item_id, sku = identifier(product.get("shopify_line_item_id")), text(product.get("sku"))
     line_id = identifier(product.get("product_id")) or line_item_id or sku or str(position)
     return ReturnLine(
@@ -174,6 +193,6 @@ def _read_line(product: Any, position: int, taken: Collection[str]) -> ReturnLin
         line_item_id=line_item_id,
         quantity=field(product, "item_count", whole),
         return_type=return_type,
-        remedy=_REMEDIES.get(folded(return_type), Remedy.UNKNOWN),
+        remedy=_REMEDIES.get(word) or Remedy(taught.get(("return_type", word), Remedy.UNKNOWN)),
         reason=" / ".join(filter(None, (text(product.get(f"{part}_reason_text")).strip() for part in ("main", "sub")))),
     )

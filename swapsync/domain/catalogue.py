@@ -39,6 +39,7 @@ class Action(StrEnum):
     DENY = "deny"
     RETRY = "retry"
     WRITE_OFF = "write-off"
+    MAP = "map"
     WRITTEN = "written"
     NOT_WRITTEN = "not-written"
 
@@ -106,26 +107,29 @@ CATALOGUE: dict[Code, Entry] = {
         _C,
         _MID,
         "Swap has a return, and SparkLayer knows no order for it, neither by its id nor by its name.",
-        "Find the original order. Link it with --action link-order --value ORDER, or cancel the return in Swap.",
+        "Find the original order and link it with --action link-order --value ORDER; exceptions show lists the likely "
+        "ones. If there is none: --action deny, and nothing will be credited.",
         "the order turns up in SparkLayer",
-        (Action.LINK_ORDER,),
+        (Action.LINK_ORDER, Action.DENY),
     ),
     Code.CUSTOMER_MISMATCH: Entry(
         _C,
         _HIGH,
         "The return was asked for by somebody who is neither the order's buyer nor of the buyer's company.",
-        "Ask the buyer. Correct the e-mail address in Swap or SparkLayer, or confirm with --action confirm-buyer.",
+        "Ask the buyer. Correct the e-mail address in Swap or SparkLayer, or confirm with --action confirm-buyer. If "
+        "the return is not theirs to make: --action deny, and nothing will be credited.",
         "both systems name the same buyer",
-        (Action.CONFIRM_BUYER,),
+        (Action.CONFIRM_BUYER, Action.DENY),
     ),
     Code.SKU_NOT_ON_ORDER: Entry(
         _C,
         _MID,
         "A line of the return fits no line of its order.",
         "Compare with the order and what is suggested. Teach the right SKU with --action teach-alias --value SKU, say "
-        "which line it is with --action choose-line --value LINE, or correct the return.",
+        "which line it is with --action choose-line --value LINE, or correct the return. If it was never on the order: "
+        "--action deny, and the line will not be credited.",
         "an alias is taught, a line is chosen, or the data agree",
-        (Action.TEACH_ALIAS, Action.CHOOSE_LINE),
+        (Action.TEACH_ALIAS, Action.CHOOSE_LINE, Action.DENY),
     ),
     Code.SKU_CHANGED: Entry(
         _I,
@@ -146,8 +150,10 @@ CATALOGUE: dict[Code, Entry] = {
         _C,
         _MID,
         "All returns of this order line together ask for more units than were ordered.",
-        "Compare the returns named in the detail. Correct or cancel the one that is wrong in Swap.",
+        "Compare the returns named in the detail. Correct or cancel the one that is wrong in Swap; or let only the "
+        "units that are left be credited with --action accept, or none of the line with --action deny.",
         "the quantities agree",
+        (Action.ACCEPT, Action.DENY),
     ),
     Code.PO_NUMBER_MISSING: Entry(
         _F,
@@ -161,15 +167,19 @@ CATALOGUE: dict[Code, Entry] = {
         _F,
         _HIGH,
         "The order was paid in a way that has no route, so nobody knows how to make the return good.",
-        "Decide how such orders are made good and add the method to payment_routes in the configuration.",
+        "Decide how such orders are made good: --action map --value credit_note or --action map --value gateway, for "
+        "this and all further orders. The configuration's payment_routes do the same.",
         "the payment method has a route",
+        (Action.MAP,),
     ),
     Code.CURRENCY_MISMATCH: Entry(
         _F,
         _HIGH,
         "The return and its order are in different currencies.",
-        "Find out which is right and have it corrected in Swap or SparkLayer.",
+        "Find out which is right and have it corrected in Swap or SparkLayer. If the buyer was made good by other "
+        "means: --action deny, and nothing will be credited.",
         "both are in the same currency",
+        (Action.DENY,),
     ),
     Code.AMOUNT_MISMATCH: Entry(
         _F,
@@ -191,21 +201,24 @@ CATALOGUE: dict[Code, Entry] = {
         _C,
         _MID,
         "Swap has parked the return (Needs Review or On Hold).",
-        "Open the return in Swap, read its note, and process it.",
+        "Open the return in Swap, read its note, and process it. Nothing that is done here could release it there.",
         "the return moves on in Swap",
     ),
     Code.CREDIT_MISALIGNED: Entry(
         _F,
         _HIGH,
         "A credit note and its transaction on the SparkLayer order do not agree, or one of them is missing.",
-        "Compare both; correct the transaction in SparkLayer, or retry the delivery.",
+        "Compare both. --action retry writes the transaction again as the credit note says; --action accept if it is "
+        "to stay as it is. Or correct it in SparkLayer.",
         "both agree",
+        (Action.RETRY, Action.ACCEPT),
     ),
     Code.INSPECTION_OVERDUE: Entry(
         _O,
         _MID,
         "The goods were delivered, and nobody has inspected them within the site's limit.",
-        "Find the parcel and record what is in it with swapsync inspect.",
+        "Find the parcel and record what is in it with swapsync inspect; what can't be found is missing. Nothing else "
+        "tells where the goods are.",
         "the goods are inspected",
     ),
     Code.INSPECTION_SHORT: Entry(
@@ -280,23 +293,28 @@ CATALOGUE: dict[Code, Entry] = {
         _I,
         _MID,
         "A status, type or condition came that swapsync has no meaning for; the return waits.",
-        "Report the word, or correct it in Swap.",
+        "Say what the word means with --action map --value MEANING, for this and all further returns, or correct it in "
+        "Swap. A figure that can't be read can only be corrected there.",
         "the value is one that is known",
+        (Action.MAP,),
     ),
     Code.MALFORMED_RECORD: Entry(
         _I,
         _MID,
         "A record could not be read. It is kept, and its neighbours were processed.",
-        "Look at the record and have its source corrected.",
+        "Look at the record and have its source corrected. If it is of no account: --action acknowledge, until another "
+        "version of it comes.",
         "a readable version arrives",
+        (Action.ACKNOWLEDGE,),
     ),
     Code.DELIVERY_FAILED: Entry(
         _I,
         _HIGH,
         "Something that was decided could not be delivered: the other side refused it.",
-        "Read the answer, mend the cause, then retry with --action retry or swapsync outbox retry.",
+        "Read the answer, mend the cause, then retry with --action retry or swapsync outbox retry. If it is not to be "
+        "delivered any more: --action write-off; a credit note can't be written off.",
         "it is delivered",
-        (Action.RETRY,),
+        (Action.RETRY, Action.WRITE_OFF),
     ),
     Code.APPROVAL_NEEDED: Entry(
         _F,

@@ -432,7 +432,8 @@ class _Book:
     """The working paper of one return: problems found so far, and what they hold.
 
     ``frozen``: nothing at all may follow. ``money_held``: no credit yet. ``denied``: no credit, as a person decided.
-    ``held_lines``: neither credit nor stock for them. ``asked_lines``: no credit for them until a person decides.
+    ``held_lines``: neither credit nor stock for them. ``denied_lines``: no credit for them, as a person decided.
+    ``asked_lines``: no credit for them until a person decides.
     ``changed_lines``: no further credit for them, since the order is another than the one they were credited by.
     ``written_off``: their wrong items leave inspection, as a person decided.
     """
@@ -447,6 +448,7 @@ class _Book:
         self.money_held = False
         self.denied = False
         self.held_lines: set[str] = set()
+        self.denied_lines: set[str] = set()
         self.asked_lines: set[str] = set()
         self.changed_lines: set[str] = set()
         self.written_off: set[str] = set()
@@ -531,19 +533,20 @@ class _Book:
         else:
             self._say(2, Verdict.HOLDS, f"{order.payment_method}: the payment gateway refunds, through Swap")
         if ret.currency.upper() != order.currency.upper():
-            self._open(
+            ruling = self._open(
                 Code.CURRENCY_MISMATCH,
                 "",
                 f"the return is in {ret.currency or '(none)'}, order {order.visible} in {order.currency or '(none)'}",
                 holds=Holds.CREDIT,
             )
+            self.denied = ruling is not None
         if self.route is not Route.CREDIT_NOTE:
             return
         if ret.status is ReturnStatus.CLOSED and ret.refunded > 0:
             refunded = money.to_text(ret.refunded, ret.currency)
             detail = f"Swap shows {refunded} {ret.currency} given back on {order.payment_method} order {order.visible}"
             ruling = self._open(Code.GATEWAY_REFUND_ON_ACCOUNT, "", detail, holds=Holds.CREDIT)
-            self.denied = ruling is not None and ruling.action is Action.DENY
+            self.denied = self.denied or (ruling is not None and ruling.action is Action.DENY)
         if not self.po_number:
             detail = f"{order.payment_method} order {order.visible} has no PO number"
             holds = Holds.CREDIT if self.policy.po_required else Holds.NOTHING
@@ -561,7 +564,7 @@ class _Book:
             self._hold(line, Code.UNKNOWN_VALUE, f"swapsync has no meaning for return type {line.return_type!r}")
         if match.order_line is None:
             suggestions = suggest_lines(line, self.order, self.case.history) if self.order else ()
-            self._hold(line, Code.SKU_NOT_ON_ORDER, _no_line(line, match), suggestions)
+            self._hold(line, Code.SKU_NOT_ON_ORDER, _no_line(line, match), suggestions=suggestions)
             return
         sold = match.order_line
         self._say(8, Verdict.RELEASES, f"{sold.sku or sold.key} of the order, by {match.by}", line)
@@ -575,11 +578,9 @@ class _Book:
         if granted < line.quantity:
             others = [rma for rma in ledger.claimants[sold.key] if rma != self.ret.rma_number]
             also = f"; also claimed by RMA {', '.join(dict.fromkeys(others))}" if others else ""
-            self._hold(
-                line,
-                Code.QUANTITY_EXCEEDS_ORDER,
-                f"{line.quantity} of {sold.sku or sold.key} to come back, {granted} left of {sold.quantity}{also}",
-            )
+            asked = f"{line.quantity} of {sold.sku or sold.key} to come back, {granted} left of {sold.quantity}"
+            if self._hold(line, Code.QUANTITY_EXCEEDS_ORDER, asked + also, about=asked) and not granted:
+                self.denied_lines.add(line.line_id)
         self._check_order_line(line, sold)
         self._check_findings(line)
 
@@ -664,7 +665,7 @@ class _Book:
     def _confirmed(self, line: ReturnLine) -> tuple[int, str]:
         """How many units are confirmed for money, and by what; or what is missing."""
         verdict = self._verdict(line)
-        if verdict is Action.DENY and self._takes_a_verdict(line):
+        if line.line_id in self.denied_lines or (verdict is Action.DENY and self._takes_a_verdict(line)):
             return 0, "a person decided that it is not credited"
         units = found(self.facts.findings, line.line_id)
         if units:
@@ -844,7 +845,7 @@ class _Book:
 
     def _turned_down(self, line: ReturnLine) -> bool:
         """Whether nothing is to be credited for a line: a person, the warehouse or else Swap said so."""
-        if self._takes_a_verdict(line) and self._verdict(line) is Action.DENY:
+        if line.line_id in self.denied_lines or (self._takes_a_verdict(line) and self._verdict(line) is Action.DENY):
             return True
         if units := found(self.facts.findings, line.line_id):
             return units.total() >= line.quantity and not self.accepted(line)
@@ -872,8 +873,23 @@ class _Book:
         self.reasons.append(Reason(RULE[code], Verdict.RELEASES, said, self._line_id(subject), code))
         return ruling
 
-    def _hold(self, line: ReturnLine, code: Code, detail: str, suggestions: tuple[Suggestion, ...] = ()) -> None:
-        self._note(Problem(code, line.line_id, detail, line.sku, detail, Holds.LINE, suggestions))
+    def _hold(
+        self,
+        line: ReturnLine,
+        code: Code,
+        detail: str,
+        about: str = "",
+        suggestions: tuple[Suggestion, ...] = (),
+    ) -> Ruling | None:
+        """Neither credit nor stock for a line until a person rules; and no credit if they deny it."""
+        standing = self.facts.rulings.get((code, line.line_id))
+        if standing is None or standing.action not in (Action.ACCEPT, Action.DENY):
+            self._note(Problem(code, line.line_id, detail, line.sku, about or detail, Holds.LINE, suggestions))
+            return None
+        ruling = self._open(code, line.line_id, detail, line.sku, about, Holds.LINE, suggestions)
+        if ruling is not None and ruling.action is Action.DENY:
+            self.denied_lines.add(line.line_id)
+        return ruling
 
     def _note(self, problem: Problem) -> None:
         self.problems.append(problem)

@@ -265,7 +265,8 @@ def _settle(
             for row in exceptions.open_of_code(connection, place.slug, Code.CREDIT_MISALIGNED)
             if row.subject.removeprefix(SUBJECT) in steady or row.subject.rpartition("@")[2] in order_ids
         ]
-        return exceptions.settle(connection, place.slug, looked_at, sightings, place.clock.now())
+        unsettled = exceptions.unruled(connection, place.slug, sightings)
+        return exceptions.settle(connection, place.slug, looked_at, unsettled, place.clock.now())
 
 
 def _rma_numbers(connection: Connection, site: str, order_ids: Sequence[str]) -> dict[tuple[str, str], str]:

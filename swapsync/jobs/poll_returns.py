@@ -17,6 +17,7 @@ from swapsync.jobs.workplace import Tally, Workplace
 from swapsync.moments import to_text
 from swapsync.store import runs, staging
 from swapsync.store.exceptions import Sighting
+from swapsync.store.mappings import taught
 from swapsync.store.staging import Received, received, returns, stage_returns
 
 STREAM = "swap.returns"
@@ -153,11 +154,13 @@ def _walk(
 
 
 def _parse(place: Workplace, rows: list[Any]) -> tuple[list[tuple[Return, Received]], list[tuple[Sighting, Received]]]:
+    with place.store.reading() as connection:
+        words = taught(connection, place.slug)
     batch, malformed = [], []
     for row in rows:
         kept = scrub(row) if isinstance(row, dict) else row
         try:
-            ret = read_return(row, place.site.naive_timezone)
+            ret = read_return(row, place.site.naive_timezone, words)
             batch.append((ret, received(ret.return_id, kept)))
         except Malformed as problem:
             raw = received("", kept)

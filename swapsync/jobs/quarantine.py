@@ -1,6 +1,7 @@
 """Rows that can't be read: kept as they came, shown to a person, and forgotten when a readable version arrives."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -32,7 +33,8 @@ def set_aside(
     standing = [
         row for row in exceptions.open_of_code(connection, site, Code.MALFORMED_RECORD) if row.subject in subjects
     ]
-    exceptions.settle(connection, site, standing, [sighting for sighting, _ in malformed], now)
+    seen = exceptions.unruled(connection, site, [replace(s, about=raw.digest) for s, raw in malformed])
+    exceptions.settle(connection, site, standing, seen, now)
 
 
 def release_readable(connection: Connection, site: str, stream: str, readable: Iterable[str], now: datetime) -> None:

@@ -13,6 +13,7 @@ from swapsync.domain.orders import Order
 from swapsync.domain.returns import Return
 from swapsync.domain.settlement import Case, Decision, ReturnFacts, decide, method_key
 from swapsync.domain.stock import ROUTE, Location, Movement
+from swapsync.jobs.reread import reread_taught_words
 from swapsync.jobs.stock_levels import OURS, ledger_levels, level_effect
 from swapsync.jobs.workplace import Tally, Workplace, order_ref
 from swapsync.settings import SiteSettings
@@ -143,8 +144,9 @@ def _decide_on(
 ) -> list[tuple[Case, tuple[Decision, ...]]]:
     """Decides on these orders with all of their returns, and on returns without one, and records what follows."""
     book = Decisions(place.site, runs.lock_site(connection, place.slug), place.clock.now())
+    policy = place.policy
     cases = load_cases(connection, place.slug, order_ids, orphans)
-    decided = [(case, decide(case, place.policy)) for case in cases]
+    decided = [(case, decide(case, policy)) for case in cases]
     for case, of_case in decided:
         book.add(case, of_case)
     book.record(connection)
@@ -153,6 +155,7 @@ def _decide_on(
 
 def _take_up(connection: Connection, place: Workplace) -> None:
     """Has decided again what no record announces: rules that are others now, and goods that have waited too long."""
+    reread_taught_words(connection, place)
     if runs.adopt_policy(connection, place.slug, place.policy.fingerprint()):
         mark_unfinished(connection, place.slug)
     if days := place.site.inspection_days:

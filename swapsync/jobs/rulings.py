@@ -3,17 +3,24 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, insert, or_, select, update
+import orjson
+from sqlalchemy import ColumnElement, Connection, Row, and_, insert, or_, select, update
 
+from swapsync.connectors.reading import folded
+from swapsync.connectors.swap_reader import MEANINGS
 from swapsync.domain.catalogue import CATALOGUE, Action, Code
-from swapsync.domain.settlement import UNANNOUNCED
+from swapsync.domain.settlement import UNANNOUNCED, Route, method_key
 from swapsync.domain.stock import Location, Proof
+from swapsync.jobs.compare import SUBJECT as CREDIT_SUBJECT
 from swapsync.jobs.push_restocks import stock_writes
+from swapsync.jobs.reread import raw_records
 from swapsync.jobs.stock_levels import level_effect
 from swapsync.store import exceptions, outbox, runs
 from swapsync.store.cases import rulings
+from swapsync.store.changes import changes_since, decided_entries
 from swapsync.store.db import Store
 from swapsync.store.events import Event, record_events
+from swapsync.store.mappings import PAYMENT_METHOD, teach
 from swapsync.store.staging import link, mark_dirty, order_lines, orders, return_lines, returns
 
 NEEDS_VALUE = {
@@ -21,6 +28,7 @@ NEEDS_VALUE = {
     Action.TEACH_ALIAS: "the SKU as it stands on the order",
     Action.CHOOSE_LINE: "the key of the order's line, as it is suggested",
     Action.LINK_ORDER: "the order's name or id",
+    Action.MAP: "what the word means",
 }
 
 
@@ -29,31 +37,30 @@ class RulingRefused(ValueError):
 
 
 def rule(
-    store: Store, exception_id: int, action: str, *, value: str = "", note: str = "", actor: str, now: datetime
+    store: Store,
+    exception_id: int,
+    action: str,
+    *,
+    value: str = "",
+    note: str = "",
+    seen: int | None = None,
+    actor: str,
+    now: datetime,
 ) -> Row[Any]:
     """Does what a person decided about an open exception, and closes it unless its cause has to go first.
 
-    Returns the exception as it stood. Raises RulingRefused.
+    ``seen``: how far the audit trail went when they looked (``as_of`` of ``views.show_exception``); None: when the
+    return was last decided on. Returns the exception as it stood. Raises RulingRefused, also when return, order or
+    exception changed since, with what changed.
     """
     with store.transaction() as connection:
-        row = connection.execute(
-            select(exceptions.exceptions).where(exceptions.exceptions.c.id == exception_id)
-        ).one_or_none()
-        if row is None:
-            raise RulingRefused(f"there is no exception {exception_id}")
-        runs.lock_site(connection, row.site)
-        if row.status != "open":
-            raise RulingRefused(f"exception {exception_id} is resolved already: {row.resolution}")
+        row = _locked(connection, exception_id)
         chosen = _action(row, action)
         value = value.strip()
         if chosen in NEEDS_VALUE and not value:
             raise RulingRefused(f"--action {chosen} needs --value: {NEEDS_VALUE[chosen]}")
+        _refuse_what_changed(connection, row, seen)
         said = f"{chosen}{f' {value}' if value else ''} by {actor}{f': {note}' if note else ''}"
-        if chosen is Action.RETRY:
-            outbox.retry(connection, row.site, [int(row.subject.removeprefix("outbox:"))], now)
-        else:
-            _take(connection, row, chosen, value, note, actor, now)
-            exceptions.close(connection, row.site, [(row, said)], now, actor=actor)
         ruled = Event(
             *("staff", "ruling", f"{row.code}: {said}", row.return_id),
             actor=actor,
@@ -61,7 +68,67 @@ def rule(
             after={"action": chosen, "value": value, "note": note},
         )
         record_events(connection, row.site, [ruled], now)
+        if chosen is Action.RETRY:
+            _send_again(connection, row, now)
+        elif chosen is Action.MAP:
+            _map(connection, row, value, actor, now)
+        else:
+            _take(connection, row, chosen, value, note, actor, now)
+            exceptions.close(connection, row.site, [(row, said)], now, actor=actor)
         return row
+
+
+def assign(store: Store, exception_id: int, assignee: str, *, actor: str, now: datetime) -> Row[Any]:
+    """Gives an open exception to a person; blank takes it from whoever has it. Raises RulingRefused."""
+    with store.transaction() as connection:
+        row = _locked(connection, exception_id)
+        c = exceptions.exceptions.c
+        connection.execute(update(exceptions.exceptions).where(c.id == row.id).values(assignee=assignee))
+        event = Event(
+            *("staff", "assigned", f"{row.code}: to {assignee or 'nobody'}", row.return_id),
+            actor=actor,
+            exception_id=row.id,
+            before={"assignee": row.assignee},
+            after={"assignee": assignee},
+        )
+        record_events(connection, row.site, [event], now)
+        return row
+
+
+def comment(store: Store, exception_id: int, words: str, *, actor: str, now: datetime) -> Row[Any]:
+    """Adds a comment to an exception, also to a resolved one. Raises RulingRefused."""
+    if not words.strip():
+        raise RulingRefused("a comment needs words")
+    with store.transaction() as connection:
+        row = _locked(connection, exception_id, also_resolved=True)
+        event = Event("staff", "comment", words.strip(), row.return_id, actor=actor, exception_id=row.id)
+        record_events(connection, row.site, [event], now)
+        return row
+
+
+def _locked(connection: Connection, exception_id: int, *, also_resolved: bool = False) -> Row[Any]:
+    """An exception that nobody else changes until the end of the transaction. Raises RulingRefused."""
+    this = select(exceptions.exceptions).where(exceptions.exceptions.c.id == exception_id)
+    row = connection.execute(this).one_or_none()
+    if row is None:
+        raise RulingRefused(f"there is no exception {exception_id}")
+    runs.lock_site(connection, row.site)
+    row = connection.execute(this).one()
+    if row.status != "open" and not also_resolved:
+        raise RulingRefused(f"exception {exception_id} is resolved already: {row.resolution}")
+    return row
+
+
+def _refuse_what_changed(connection: Connection, row: Row[Any], seen: int | None) -> None:
+    since = seen
+    if since is None:
+        since = decided_entries(connection, row.site, [row.return_id]).get(row.return_id, 0)
+    news = changes_since(connection, row.site, {row.return_id: since})[row.return_id] if row.return_id else []
+    if seen is not None:
+        news += exceptions.changes_since(connection, row, seen)
+    if news:
+        what = f"RMA {row.rma_number}" if row.rma_number else f"exception {row.id}"
+        raise RulingRefused(f"{what} changed since: {'; '.join(news)}. Run swapsync sync, look again, then decide")
 
 
 def _action(row: Row[Any], action: str) -> Action:
@@ -81,6 +148,8 @@ def _take(
         _settle_stock_write(connection, int(subject.removeprefix("write:")), action, now)
     elif action is Action.LINK_ORDER:
         _link_order(connection, row, value, actor, now)
+    elif action is Action.WRITE_OFF and row.code == Code.DELIVERY_FAILED:
+        _write_off_delivery(connection, row)
     elif action is Action.WRITE_OFF and subject.startswith(UNANNOUNCED):
         raise RulingRefused(f"nothing of {row.sku} was booked into stock, so there is nothing to write off")
     elif action is Action.TEACH_ALIAS:
@@ -104,6 +173,68 @@ def _take(
         )
     )
     mark_dirty(connection, row.site, returns.c.return_id == row.return_id)
+
+
+def _send_again(connection: Connection, row: Row[Any], now: datetime) -> None:
+    """Has a delivery tried again that gave up, or a credit's transaction written again as the credit note says."""
+    if row.code == Code.DELIVERY_FAILED:
+        outbox.retry(connection, row.site, [_outbox_id(row)], now)
+        return
+    platform_id = row.subject.removeprefix(CREDIT_SUBJECT)
+    if not outbox.send_credit_again(connection, row.site, platform_id, now):
+        raise RulingRefused(f"no credit note here belongs to transaction {platform_id.partition('@')[0]}")
+    mark_dirty(connection, row.site, returns.c.return_id == row.return_id)
+
+
+def _write_off_delivery(connection: Connection, row: Row[Any]) -> None:
+    if not outbox.write_off(connection, row.site, _outbox_id(row)):
+        raise RulingRefused("a credit note can't be written off: the buyer is owed it; retry it")
+
+
+def _outbox_id(row: Row[Any]) -> int:
+    return int(row.subject.removeprefix("outbox:"))
+
+
+def _map(connection: Connection, row: Row[Any], meaning: str, actor: str, now: datetime) -> None:
+    """Teaches what a word means; what waits for it is read again in the next reconcile, and closes by itself."""
+    field, word, meanings = _word(connection, row)
+    if meaning not in meanings:
+        raise RulingRefused(f"{word} can't mean {meaning!r}; choose from {', '.join(meanings)}")
+    teach(connection, row.site, field, word, meaning, actor, now)
+
+
+def _word(connection: Connection, row: Row[Any]) -> tuple[str, str, list[str]]:
+    """(field, word as it is compared, what it can mean) of what an exception is about. Raises RulingRefused."""
+    of_return = and_(returns.c.site == row.site, returns.c.return_id == row.return_id)
+    if row.code == Code.PAYMENT_METHOD_UNKNOWN:
+        method = connection.execute(
+            select(orders.c.payment_method)
+            .join(returns, and_(orders.c.site == returns.c.site, orders.c.order_id == returns.c.order_id))
+            .where(of_return)
+        ).scalar_one()
+        if not method:
+            raise RulingRefused("the order names no payment method, so there is no word to map")
+        return PAYMENT_METHOD, method_key(method), [*Route]
+    line = connection.execute(
+        select(return_lines.c.return_type).where(
+            return_lines.c.site == row.site,
+            return_lines.c.return_id == row.return_id,
+            return_lines.c.line_id == row.subject,
+        )
+    ).scalar()
+    if line is not None:
+        field, value = "return_type", line
+    else:
+        field = row.subject.partition(" ")[0]
+        kept = connection.execute(
+            select(raw_records.c.body)
+            .join(returns, and_(returns.c.site == raw_records.c.site, returns.c.digest == raw_records.c.digest))
+            .where(of_return, raw_records.c.remote_id == row.return_id, raw_records.c.stream == "swap.returns")
+        ).scalar()
+        value = orjson.loads(kept).get(field) if kept else None
+    if field not in MEANINGS or not isinstance(value, str):
+        raise RulingRefused(f"{row.subject} is no word that could be mapped: have it corrected in Swap")
+    return field, folded(value), [meaning for meaning in MEANINGS[field] if meaning != "unknown"]
 
 
 def _settle_stock_write(connection: Connection, write_id: int, action: Action, now: datetime) -> None:

@@ -16,6 +16,7 @@ from swapsync.settings import SiteSettings
 from swapsync.store import leases, runs
 from swapsync.store.db import Store
 from swapsync.store.leases import Lease
+from swapsync.store.mappings import PAYMENT_METHOD, taught
 
 
 class JobError(Exception):
@@ -78,13 +79,16 @@ class Workplace:
 
     @property
     def policy(self) -> Policy:
-        """The site's rules as the domain reads them."""
+        """The site's rules as the domain reads them: what is configured, and how people said methods are made good."""
+        with self.store.reading() as connection:
+            words = taught(connection, self.slug).items()
+        said = {word: meaning for (field, word), meaning in words if field == PAYMENT_METHOD}
         return Policy(
             settle_on=self.site.settle_on,
             restock_on=self.site.restock_on,
             uses_swap_qc=self.site.uses_swap_qc,
             po_required=self.site.po_required,
-            routes={method: Route(route) for method, route in self.site.payment_routes.items()},
+            routes={method: Route(route) for method, route in {**self.site.payment_routes, **said}.items()},
             amount_tolerance=self.site.amount_tolerance,
             amount_tolerance_percent=self.site.amount_tolerance_percent,
             credit_shipping=Shipping(self.site.credit_shipping),

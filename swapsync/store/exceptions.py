@@ -9,10 +9,10 @@ from sqlalchemy import Connection, Row, bindparam, insert, select, update
 
 from swapsync.domain.catalogue import CATALOGUE, Code
 from swapsync.store.db import chunks, table
-from swapsync.store.events import SWAPSYNC, Event, record_events
-from swapsync.store.tables import ExceptionRow
+from swapsync.store.events import SWAPSYNC, Event, events, record_events
+from swapsync.store.tables import ExceptionRow, RulingRow
 
-exceptions = table(ExceptionRow)
+exceptions, rulings = table(ExceptionRow), table(RulingRow)
 
 Key = tuple[str, str, str]
 CHANGED = "exception_changed"
@@ -214,6 +214,30 @@ def close(
         ],
         now,
     )
+
+
+def unruled(connection: Connection, site: str, seen: Iterable[Sighting]) -> list[Sighting]:
+    """What was seen, less what a person has accepted as it is."""
+    seen = list(seen)
+    c = rulings.c
+    accepted: dict[Key, str] = {}
+    for part in chunks(sorted({sighting.subject for sighting in seen})):
+        for row in connection.execute(select(rulings).where(c.site == site, c.subject.in_(part)).order_by(c.id)):
+            accepted[key_of(row)] = row.about
+    return [sighting for sighting in seen if accepted.get(sighting.key) != sighting.basis]
+
+
+def changes_since(connection: Connection, row: Row[Any], entry: int) -> list[str]:
+    """What an exception said after an entry of the trail that it didn't say before."""
+    c = events.c
+    return [
+        later.detail
+        for later in connection.execute(
+            select(events)
+            .where(c.site == row.site, c.exception_id == row.id, c.kind == CHANGED, c.id > entry)
+            .order_by(c.id)
+        )
+    ]
 
 
 def _closes(code: str, evidence: str) -> str:

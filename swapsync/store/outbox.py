@@ -284,6 +284,31 @@ def retry(connection: Connection, site: str, ids: Sequence[int], now: datetime) 
     return retried
 
 
+def send_credit_again(connection: Connection, site: str, platform_id: str, now: datetime) -> bool:
+    """Has a credit's transaction written again, delivered or not; False: no credit note has this id."""
+    again = connection.execute(
+        update(outbox)
+        .where(outbox.c.site == site, outbox.c.kind == Kind.CREDIT, outbox.c.effect_key == platform_id)
+        .values(state="pending", next_attempt_at=now)
+    )
+    connection.execute(
+        update(credit_notes)
+        .where(credit_notes.c.site == site, credit_notes.c.platform_id == platform_id)
+        .values(state="pending")
+    )
+    return again.rowcount > 0
+
+
+def write_off(connection: Connection, site: str, id_: int) -> bool:
+    """Gives up an effect that failed for good; False for a credit, which can't be."""
+    done = connection.execute(
+        update(outbox)
+        .where(outbox.c.site == site, outbox.c.id == id_, outbox.c.state == "failed", outbox.c.kind != Kind.CREDIT)
+        .values(state="written_off")
+    )
+    return done.rowcount > 0
+
+
 def _wait(attempts: int) -> timedelta:
     return timedelta(minutes=min(60, 2 ** min(attempts - 1, 6)))
 
