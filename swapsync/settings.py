@@ -170,19 +170,27 @@ def _normalised(name: str) -> str:
     return re.sub(r"[\s_-]", "", name).lower()
 
 
-def _normalised_keys(routes: object) -> dict[str, Any]:
-    if not isinstance(routes, Mapping):
-        raise ValueError("must be a table of payment method = 'credit_note' or 'gateway'")
-    normalised = {_normalised(name): route for name, route in routes.items()}
+def _normalised_keys(table: object, name: str, means: str) -> dict[str, Any]:
+    if not isinstance(table, Mapping):
+        raise ValueError(f"must be a table of {name} = {means}")
+    normalised = {_normalised(key): value for key, value in table.items()}
     if "" in normalised:
-        raise ValueError("has a blank payment method")
-    if len(normalised) < len(routes):
-        raise ValueError("names one payment method twice (case, spaces, hyphens and underscores don't count)")
+        raise ValueError(f"has a blank {name}")
+    if len(normalised) < len(table):
+        raise ValueError(f"names one {name} twice (case, spaces, hyphens and underscores don't count)")
     return normalised
 
 
+def _normalised_routes(routes: object) -> dict[str, Any]:
+    return _normalised_keys(routes, "payment method", "'credit_note' or 'gateway'")
+
+
+def _normalised_reasons(codes: object) -> dict[str, Any]:
+    return _normalised_keys(codes, "reason", "code")
+
+
 def _payment_routes(routes: object) -> dict[str, Any]:
-    return {**DEFAULT_PAYMENT_ROUTES, **_normalised_keys(routes)}
+    return {**DEFAULT_PAYMENT_ROUTES, **_normalised_routes(routes)}
 
 
 def _schedule(schedule: object) -> dict[str, int | str]:
@@ -277,6 +285,7 @@ Moment = Annotated[datetime, BeforeValidator(_moment)]
 Whole = Annotated[int, BeforeValidator(_whole)]
 Seconds = Annotated[float, BeforeValidator(_no_bool), Field(allow_inf_nan=False)]
 PaymentRoutes = Annotated[dict[str, PaymentRoute], BeforeValidator(_payment_routes)]
+Reasons = Annotated[dict[str, Text], BeforeValidator(_normalised_reasons)]
 Schedule = Annotated[dict[str, int | str], BeforeValidator(_schedule)]
 
 
@@ -379,6 +388,11 @@ class SiteSettings(_Frozen):
         default=DEFAULT_PAYMENT_ROUTES,
         description="how each payment method is made good: `credit_note` (ours) or `gateway` (Swap's); merged over the "
         "default, names compared without case, spaces, hyphens and underscores",
+    )
+    reasons: Reasons = Field(
+        default={},
+        description="the merchant's own code for each of Swap's reasons, by the id or the text of main or sub-reason; "
+        "names compared without case, spaces, hyphens and underscores. Unmapped reasons keep their text",
     )
     amount_tolerance: Decimal = Field(
         default=Decimal("0.05"),
@@ -516,7 +530,7 @@ _CONNECTION = frozenset(
         "sparklayer_client_secret",
     }
 )
-_FILE_ONLY = frozenset({"payment_routes", "schedule"})
+_FILE_ONLY = frozenset({"payment_routes", "reasons", "schedule"})
 
 
 def _site_scope(key: str) -> Scope:
@@ -562,7 +576,7 @@ SETTINGS: tuple[SettingDoc, ...] = (
 
 _SECRET_KEYS = frozenset(doc.key for doc in SETTINGS if doc.secret)
 _VARIABLES = {doc.variable: doc for doc in SETTINGS if doc.variable}
-_TABLE_KEYS = ("payment_routes", "schedule")
+_TABLE_KEYS = ("payment_routes", "reasons", "schedule")
 _FILE_KEYS = tuple(f"{doc.key}_env" if doc.secret else doc.key for doc in _SITE_SETTINGS)
 
 
@@ -838,12 +852,15 @@ def _site(
         return None
 
 
+_NORMALISED = {"payment_routes": _normalised_routes, "reasons": _normalised_reasons}
+
+
 def _merged(key: str, found: list[tuple[str, Any]], label: str) -> dict[str, Any]:
     merged: dict[str, Any] = {}
     for where, value in found:
         table = _table(value, f"{where}.{key}", label)
         try:
-            merged |= _normalised_keys(table) if key == "payment_routes" else table
+            merged |= _NORMALISED[key](table) if key in _NORMALISED else table
         except ValueError as error:
             raise SettingsError(f"{where}.{key} in {label} {error}") from None
     return merged

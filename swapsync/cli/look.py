@@ -173,7 +173,7 @@ def _print_return(item: Item) -> None:
             " received": lambda line: line["received_quantity"],
             " accepted": lambda line: line["accepted_quantity"],
             "type": lambda line: line["return_type"],
-            "reason": lambda line: line["reason"],
+            "reason": lambda line: " ".join(filter(None, (line["reason_code"], line["reason"]))),
             "on the order": lambda line: (
                 f"{line['order_line']['quantity']} x {line['order_line']['sku']}"
                 if line["order_line"]

@@ -185,6 +185,8 @@ def _read_line(product: Any, position: int, taken: Collection[str], taught: Taug
     return_type = field(product, "return_type", present)
     word = folded(return_type)
     line_item_id, sku = identifier(product.get("shopify_line_item_id")), text(product.get("sku"))
+    said = {f"{level}_reason_id": identifier(product.get(f"{level}_reason_id")) for level in ("main", "sub")}
+    said |= {f"{level}_reason_text": text(product.get(f"{level}_reason_text")).strip() for level in ("main", "sub")}
     line_id = identifier(product.get("product_id")) or line_item_id or sku or str(position)
     return ReturnLine(
         line_id=distinct(line_id, taken),
@@ -194,5 +196,6 @@ def _read_line(product: Any, position: int, taken: Collection[str], taught: Taug
         quantity=field(product, "item_count", whole),
         return_type=return_type,
         remedy=_REMEDIES.get(word) or Remedy(taught.get(("return_type", word), Remedy.UNKNOWN)),
-        reason=" / ".join(filter(None, (text(product.get(f"{part}_reason_text")).strip() for part in ("main", "sub")))),
+        reason=" / ".join(filter(None, (said["main_reason_text"], said["sub_reason_text"]))),
+        **said,
     )

@@ -2,8 +2,9 @@
 
 import hashlib
 import json
+import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -94,7 +95,10 @@ class Settlement(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ReturnLine:
-    """One line of a return. Identifiers are text; blank means that Swap doesn't say."""
+    """One line of a return. Identifiers are text; blank means that Swap doesn't say.
+
+    ``reason``: both levels of Swap's reason in words. ``reason_code``: the merchant's own, as it was last decided.
+    """
 
     line_id: str
     sku: str
@@ -104,6 +108,26 @@ class ReturnLine:
     return_type: str
     remedy: Remedy
     reason: str = ""
+    main_reason_id: str = ""
+    main_reason_text: str = ""
+    sub_reason_id: str = ""
+    sub_reason_text: str = ""
+    reason_code: str = ""
+
+
+def reason_code(line: ReturnLine, codes: Mapping[str, str]) -> str:
+    """The merchant's own code for why a line comes back; blank where none is mapped.
+
+    ``codes``: id or text of Swap's reason, as ``reason_key`` spells it -> code. An id counts before any text, and the
+    sub-reason, which says more, before the main one.
+    """
+    said = (line.sub_reason_id, line.main_reason_id, line.reason, line.sub_reason_text, line.main_reason_text)
+    return next((codes[key] for key in map(reason_key, said) if key and key in codes), "")
+
+
+def reason_key(word: str) -> str:
+    """A reason in one spelling: lower case, without spaces, hyphens and underscores."""
+    return re.sub(r"[\s_-]", "", word).lower()
 
 
 @dataclass(frozen=True, slots=True)

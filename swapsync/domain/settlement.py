@@ -64,7 +64,7 @@ class Shipping(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """One merchant's rules. ``routes`` is keyed by ``method_key`` of the payment method.
+    """One merchant's rules. ``routes`` is keyed by ``method_key`` of the payment method, ``reasons`` by ``reason_key``.
 
     ``approve_above``: the gross value of a credit, in its currency, above which a person approves it first.
     """
@@ -85,6 +85,7 @@ class Policy:
     credit_shipping: Shipping = Shipping.NEVER
     deduct_handling_fee: bool = False
     approve_above: Decimal | None = None
+    reasons: Mapping[str, str] = field(default_factory=dict)
 
     def fingerprint(self) -> str:
         """Equal for equal rules: what was decided by others is decided again."""

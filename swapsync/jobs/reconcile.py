@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Connection, and_, bindparam, insert, selec
 from swapsync.domain import money, notes
 from swapsync.domain.notes import Milestone
 from swapsync.domain.orders import Order
-from swapsync.domain.returns import Return
+from swapsync.domain.returns import Return, reason_code
 from swapsync.domain.settlement import Case, Decision, ReturnFacts, decide, method_key
 from swapsync.domain.stock import ROUTE, Location, Movement
 from swapsync.jobs.reread import reread_taught_words
@@ -182,6 +182,7 @@ class Decisions:
     now: datetime
     return_updates: list[dict[str, Any]] = field(default_factory=list)
     line_updates: list[dict[str, Any]] = field(default_factory=list)
+    reason_updates: list[dict[str, Any]] = field(default_factory=list)
     credit_notes: list[dict[str, Any]] = field(default_factory=list)
     credit_lines: list[dict[str, Any]] = field(default_factory=list)
     movements: list[dict[str, Any]] = field(default_factory=list)
@@ -239,6 +240,17 @@ class Decisions:
                 ),
                 self.line_updates,
             )
+        if self.reason_updates:
+            connection.execute(
+                update(return_lines)
+                .where(
+                    return_lines.c.site == site,
+                    return_lines.c.return_id == bindparam("of_return"),
+                    return_lines.c.line_id == bindparam("of_line"),
+                )
+                .values(reason_code=bindparam("code")),
+                self.reason_updates,
+            )
         if self.credit_notes:
             connection.execute(insert(credit_notes), self.credit_notes)
             connection.execute(insert(credit_note_lines), self.credit_lines)
@@ -273,8 +285,14 @@ class Decisions:
                 }
             )
 
+        for line in ret.lines:
+            if (code := reason_code(line, self.site.reasons)) != line.reason_code:
+                self.reason_updates.append({"of_return": ret.return_id, "of_line": line.line_id, "code": code})
+
     def _issue_credit_note(self, facts: ReturnFacts, decision: Decision, order: Order) -> None:
         ret = facts.ret
+        returned = {line.line_id: line for line in ret.lines}
+        codes = {line_id: reason_code(line, self.site.reasons) for line_id, line in returned.items()}
         self.last_number += 1
         number = f"{self.site.credit_note_prefix}{self.last_number:06d}"
         n = facts.credit_count + 1
@@ -308,6 +326,7 @@ class Decisions:
                     "net": line.net,
                     "tax": line.tax,
                     "kind": line.kind,
+                    "reason_code": codes.get(line.line_id, ""),
                     "sold_quantity": line.sold and line.sold.quantity,
                     "sold_net": line.sold and line.sold.net,
                     "sold_tax": line.sold and line.sold.tax,
@@ -330,6 +349,16 @@ class Decisions:
                         "rma_number": ret.rma_number,
                         "return_id": ret.return_id,
                         "customer_reference": decision.po_number,
+                        "reasons": [
+                            {
+                                "sku": line.sku,
+                                "quantity": line.quantity,
+                                "code": codes[line.line_id],
+                                "text": returned[line.line_id].reason,
+                            }
+                            for line in decision.credit
+                            if line.line_id in returned
+                        ],
                     },
                 },
                 order.order_id,

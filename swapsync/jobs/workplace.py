@@ -94,6 +94,7 @@ class Workplace:
             credit_shipping=Shipping(self.site.credit_shipping),
             deduct_handling_fee=self.site.deduct_handling_fee,
             approve_above=self.site.approve_above,
+            reasons=self.site.reasons,
         )
 
 

@@ -5,7 +5,7 @@ Each figure has one date of its own (submitted, closed or issued), so that the m
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -23,7 +23,7 @@ from swapsync.store.cases import credit_note_lines, credit_notes
 from swapsync.store.db import chunks
 from swapsync.store.exceptions import exceptions
 from swapsync.store.outbox import Kind, outbox
-from swapsync.store.staging import orders, returns
+from swapsync.store.staging import orders, return_lines, returns
 
 NOTE_STATES = ("delivered", "pending", "failed", "void")
 SETTLEMENTS = tuple(state for state in Settlement if state is not Settlement.SETTLED_OUTSIDE)
@@ -47,7 +47,10 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class MonthEnd:
-    """One site's period. ``outside``: returns settled before the cut-over; they count nowhere else."""
+    """One site's period. ``outside``: returns settled before the cut-over; they count nowhere else.
+
+    ``reasons``: by return id, why its lines come back: the merchant's codes, else Swap's words.
+    """
 
     period: Period
     returns: list[Row[Any]]
@@ -55,6 +58,7 @@ class MonthEnd:
     credit_notes: list[Row[Any]]
     credit_note_lines: list[Row[Any]]
     differences: list[Difference]
+    reasons: Mapping[str, list[str]]
 
     @property
     def totals(self) -> Totals:
@@ -73,6 +77,7 @@ def read_month_end(connection: Connection, site: str, period: Period) -> MonthEn
         notes,
         _note_lines(connection, site, notes),
         _differences(connection, site, live, notes),
+        _reasons(connection, site, [row.return_id for row in found]),
     )
 
 
@@ -176,6 +181,7 @@ _RETURN_COLUMNS = (
     "credited_net",
     "credited_tax",
     "credited_gross",
+    "reasons",
 )
 _NOTE_COLUMNS = (
     "site",
@@ -205,6 +211,8 @@ _LINE_COLUMNS = (
     "net",
     "tax",
     "gross",
+    "reason_code",
+    "reason",
 )
 _DIFFERENCE_COLUMNS = ("site", "code", "rma_number", "return_id", "order_name", "detail", "amount", "currency")
 
@@ -252,6 +260,7 @@ def _return_cells(report: MonthEnd, rows: Iterable[Row[Any]]) -> Iterable[list[C
             _amount(row.refunded, row.currency) if row.status == ReturnStatus.CLOSED else None,
             " ".join(note.number for note in notes),
             *(_amount(minor, currency) for minor in (net, tax, net + tax)),
+            "; ".join(report.reasons.get(row.return_id, ())),
         ]
 
 
@@ -283,6 +292,8 @@ def _line_cells(line: Row[Any]) -> list[Cell]:
         line.quantity,
         line.currency,
         *(_amount(minor, line.currency) for minor in (line.net, line.tax, line.net + line.tax)),
+        line.reason_code,
+        line.reason or "",
     ]
 
 
@@ -359,7 +370,13 @@ def _note_lines(connection: Connection, site: str, notes: Sequence[Row[Any]]) ->
         line
         for numbers in chunks([note.number for note in notes])
         for line in connection.execute(
-            select(credit_note_lines, credit_notes.c.currency, credit_notes.c.po_number, returns.c.rma_number)
+            select(
+                credit_note_lines,
+                credit_notes.c.currency,
+                credit_notes.c.po_number,
+                returns.c.rma_number,
+                return_lines.c.reason,
+            )
             .join(
                 credit_notes,
                 and_(
@@ -368,11 +385,34 @@ def _note_lines(connection: Connection, site: str, notes: Sequence[Row[Any]]) ->
                 ),
             )
             .outerjoin(returns, _of_return)
+            .outerjoin(
+                return_lines,
+                and_(
+                    return_lines.c.site == credit_note_lines.c.site,
+                    return_lines.c.return_id == credit_notes.c.return_id,
+                    return_lines.c.line_id == credit_note_lines.c.line_id,
+                ),
+            )
             .where(credit_note_lines.c.site == site, credit_note_lines.c.number.in_(numbers))
         )
     ]
     place = {note.number: position for position, note in enumerate(notes)}
     return sorted(lines, key=lambda line: (place[line.number], line.line_id))
+
+
+def _reasons(connection: Connection, site: str, return_ids: Sequence[str]) -> dict[str, list[str]]:
+    reasons: dict[str, list[str]] = defaultdict(list)
+    c = return_lines.c
+    for ids in chunks(return_ids):
+        for row in connection.execute(
+            select(c.return_id, c.reason_code, c.reason)
+            .where(c.site == site, c.return_id.in_(ids))
+            .order_by(c.return_id, c.position)
+        ):
+            reason = row.reason_code or row.reason
+            if reason and reason not in reasons[row.return_id]:
+                reasons[row.return_id].append(reason)
+    return reasons
 
 
 def _differences(

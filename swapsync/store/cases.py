@@ -284,6 +284,11 @@ def to_return(row: Row[Any], lines: Rows) -> Return:
                 line.return_type,
                 Remedy(line.remedy),
                 line.reason,
+                line.main_reason_id,
+                line.main_reason_text,
+                line.sub_reason_id,
+                line.sub_reason_text,
+                line.reason_code,
             )
             for line in lines
         ),

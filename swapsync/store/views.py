@@ -233,6 +233,7 @@ def _return_items(
                     "quantity": line.quantity,
                     "return_type": line.return_type,
                     "reason": line.reason,
+                    "reason_code": line.reason_code,
                     "matched_order_line": line.order_line_key or None,
                     "matched_by": line.matched_by or None,
                     "accepted_quantity": line.accepted,
@@ -348,6 +349,7 @@ def _credit_note_items(
                     "line_id": line.line_id,
                     "sku": line.sku,
                     "quantity": line.quantity,
+                    "reason_code": line.reason_code,
                     **_amounts(line, row.currency),
                 }
                 for line in lines[row.site, row.number]

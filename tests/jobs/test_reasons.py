@@ -1,0 +1,145 @@
+"""Why goods come back: Swap's two levels of reasons, in the merchant's own codes, on documents and reports."""
+
+import csv
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from swapsync.domain.returns import reason_code, reason_key
+from swapsync.jobs.compare import Period
+from swapsync.reports.month_end import read_month_end, write_files
+from swapsync.sandbox.world import World
+from swapsync.settings import SettingsError, load_settings
+from swapsync.store import views
+from tests.conftest import Desk, run
+from tests.domain.build import line
+from tests.rules import scenario as s
+
+TOO_MANY = {"main_reason_id": "r1", "main_reason_text": "Ordered too many"}
+TOO_LARGE = {"sub_reason_id": "r1.2", "sub_reason_text": "Box too large"}
+CODES = {"r1": "R10", "orderedtoomany/boxtoolarge": "R11", "boxtoolarge": "R12"}
+
+
+@pytest.mark.parametrize(
+    ("said", "codes", "code"),
+    [
+        pytest.param(TOO_MANY | TOO_LARGE, {"r1.2": "A", **CODES}, "A", id="the sub-reason's id"),
+        pytest.param(TOO_MANY | TOO_LARGE, CODES, "R10", id="the main reason's id before any text"),
+        pytest.param({"reason": "Ordered too many / Box too large", **TOO_LARGE}, CODES, "R11", id="both texts"),
+        pytest.param(TOO_LARGE, CODES, "R12", id="the sub-reason's text"),
+        pytest.param({"main_reason_text": "ordered-TOO many"}, {"orderedtoomany": "B"}, "B", id="spelling"),
+        pytest.param({"main_reason_text": "Lost"}, CODES, "", id="unmapped"),
+        pytest.param({}, {"": "never"}, "", id="no reason"),
+    ],
+)
+def test_the_surest_word_that_is_mapped_gives_the_code(said: dict[str, str], codes: dict[str, str], code: str) -> None:
+    assert reason_code(line(**said), codes) == code
+
+
+def test_a_reason_is_spelled_without_case_spaces_hyphens_and_underscores() -> None:
+    assert reason_key(" Ordered_too-MANY\t") == "orderedtoomany"
+
+
+def with_reason(text: str = "Ordered too many", **more: str) -> dict[str, Any]:
+    return s.back() | {"main_reason_id": "r1", "main_reason_text": text} | more
+
+
+@pytest.fixture
+def mapped_desk(desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "swapsync.toml").write_text("[defaults.reasons]\nr-1 = 'OVERSTOCK'\n")
+    return desk
+
+
+def test_the_code_goes_on_the_return_the_credit_note_and_the_transaction(mapped_desk: Desk, world: World) -> None:
+    s.order(world)
+    s.returned(world, with_reason(**TOO_LARGE), **s.APPROVED)
+    place = mapped_desk()
+
+    run(place)
+
+    with place.store.reading() as connection:
+        (returned,) = views.show_return(connection, place.slug, "R1")["lines"]
+        (note,) = views.list_credit_notes(connection).rows
+    assert (returned["reason_code"], returned["reason"]) == ("OVERSTOCK", "Ordered too many / Box too large")
+    assert note["lines"][0]["reason_code"] == "OVERSTOCK"
+    (transaction,) = world.sparklayer.transactions("5001")
+    assert transaction["full_transaction"]["reasons"] == [
+        {"sku": "MUG", "quantity": 4, "code": "OVERSTOCK", "text": "Ordered too many / Box too large"}
+    ]
+
+
+def test_a_reason_that_is_not_mapped_has_no_code_and_keeps_its_text(desk: Desk, world: World) -> None:
+    s.order(world)
+    s.returned(world, with_reason(), **s.APPROVED)
+    place = desk()
+
+    run(place)
+
+    (transaction,) = world.sparklayer.transactions("5001")
+    (reason,) = transaction["full_transaction"]["reasons"]
+    assert (reason["code"], reason["text"]) == ("", "Ordered too many")
+
+
+def test_a_reason_that_is_mapped_later_counts_for_what_is_still_open(desk: Desk, world: World, tmp_path: Path) -> None:
+    s.order(world)
+    s.returned(world, with_reason())
+    run(desk())
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "swapsync.toml").write_text("[defaults.reasons]\nr1 = 'OVERSTOCK'\n")
+    place = desk()
+
+    run(place)
+
+    with place.store.reading() as connection:
+        (returned,) = views.show_return(connection, place.slug, "R1")["lines"]
+    assert returned["reason_code"] == "OVERSTOCK"
+
+
+def test_an_orphan_has_its_code_too(mapped_desk: Desk, world: World) -> None:
+    s.returned(world, with_reason())
+    place = mapped_desk()
+
+    run(place)
+
+    with place.store.reading() as connection:
+        (returned,) = views.show_return(connection, place.slug, "R1")["lines"]
+    assert returned["reason_code"] == "OVERSTOCK"
+
+
+def test_reasons_stand_in_the_month_end_files_and_run_no_formula(desk: Desk, world: World, tmp_path: Path) -> None:
+    s.order(world)
+    s.returned(world, with_reason("=HYPERLINK(1)"), **s.APPROVED)
+    place = desk()
+    run(place)
+
+    period = Period(datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 4, 1, tzinfo=UTC))
+    with place.store.reading() as connection:
+        write_files(tmp_path, [read_month_end(connection, place.slug, period)])
+
+    def cells(name: str) -> dict[str, str]:
+        with (tmp_path / name).open(encoding="utf-8-sig", newline="") as file:
+            (row,) = csv.DictReader(file)
+        return row
+
+    assert cells("credit-note-lines.csv")["reason"] == "'=HYPERLINK(1)"
+    assert cells("returns.csv")["reasons"] == "'=HYPERLINK(1)"
+    assert cells("credit-note-lines.csv")["reason_code"] == ""
+
+
+@pytest.mark.parametrize(
+    ("table", "problem"),
+    [
+        ('"" = "R1"', "has a blank reason"),
+        ('"Too many" = "R1"\n"too-many" = "R2"', "names one reason twice"),
+        ('r1 = ""', "must not be blank"),
+        ("r1 = 5", "r1 must be text"),
+    ],
+)
+def test_a_wrong_table_of_reasons_is_named(server: Any, tmp_path: Path, table: str, problem: str) -> None:
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "swapsync.toml").write_text(f"[defaults.reasons]\n{table}\n")
+    with pytest.raises(SettingsError, match=problem):
+        load_settings(server.environment(), tmp_path)
