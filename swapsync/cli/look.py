@@ -53,6 +53,19 @@ class ExceptionStatus(StrEnum):
     ALL = "all"
 
 
+class GroupBy(StrEnum):
+    """What open exceptions can be counted by."""
+
+    CODE = "code"
+    SKU = "sku"
+    ORDER = "order"
+    OWNER = "owner"
+    ASSIGNEE = "assignee"
+
+
+_GROUPS = {group: "order_name" if group is GroupBy.ORDER else group.value for group in GroupBy}
+
+
 class EffectState(StrEnum):
     """Which deliveries to list."""
 
@@ -316,13 +329,24 @@ def list_exceptions(
         Code | None,
         typer.Option(metavar="CODE", case_sensitive=False, help="Only this kind, such as PO_NUMBER_MISSING."),
     ] = None,
+    assignee: Annotated[str | None, typer.Option(metavar="NAME", help="Only what this person has.")] = None,
+    overdue: Annotated[bool, typer.Option("--overdue", help="Only what should have been solved by now.")] = False,
+    group: Annotated[GroupBy | None, typer.Option(help="Count the open ones by this instead, the most first.")] = None,
     limit: LimitOption = None,
     site: SiteOption = None,
     json: JsonOption = False,
 ) -> None:
     """Lists what a person must look at, the most urgent first."""
+    from swapsync.clock import Clock
+    from swapsync.moments import to_text
     from swapsync.store import views
 
+    if group is not None:
+        with _store_for(site) as (_, store), store.reading() as connection:
+            page = views.group_exceptions(connection, _GROUPS[group], site=site, owner=owner)
+        _print_page(page, f"Open exceptions by {group}", _group_columns(_GROUPS[group]), json)
+        return
+    now = Clock().now()
     with _store_for(site) as (_, store), store.reading() as connection:
         page = views.list_exceptions(
             connection,
@@ -330,21 +354,40 @@ def list_exceptions(
             owner=owner,
             status=None if status is ExceptionStatus.ALL else status,
             code=code,
+            assignee=assignee,
+            due_before=now if overdue else None,
             limit=_limit(limit, json),
         )
+    late = to_text(now)
     _print_page(
         page,
         "Exceptions" if status is ExceptionStatus.ALL else f"{status.capitalize()} exceptions",
         {
             " id": lambda row: row["id"],
             "owner": lambda row: row["owner"],
-            "due": lambda row: "resolved" if row["resolved_at"] else row["due_at"][:10],
+            "due": lambda row: _due(row, late),
+            "who": lambda row: row["assignee"],
             "RMA": lambda row: row["rma_number"],
             "order": lambda row: row["order_name"],
             "what is the matter": lambda row: f"{row['code']}: {row['detail']}",
         },
         json,
     )
+
+
+def _due(row: Item, now: str) -> str:
+    if row["resolved_at"]:
+        return "resolved"
+    return f"{row['due_at'][:10]}{' overdue' if row['due_at'] < now else ''}"
+
+
+def _group_columns(by: str) -> Columns:
+    return {
+        " open": lambda row: row["open"],
+        "code": lambda row: row["code"],
+        **({} if by == "code" else {by.replace("_", " "): lambda row: row[by]}),
+        "first due": lambda row: _when(row["due_at"]),
+    }
 
 
 @exceptions.command("show")
@@ -379,6 +422,7 @@ def _print_exception(item: Item) -> None:
             "owner": f"{item['owner']} ({item['severity']})",
             "opened": _when(item["opened_at"]) + (f", seen {item['count']} times" if item["count"] > 1 else ""),
             "due": _when(item["due_at"]),
+            "with": item["assignee"],
             "site": item["site"],
             "return": item["rma_number"] and f"RMA {item['rma_number']}",
             "order": item["order_name"],
@@ -391,7 +435,18 @@ def _print_exception(item: Item) -> None:
     if item["status"] == "open":
         for action in item["actions"]:
             value = f' --value "{NEEDS_VALUE[action]}"' if action in NEEDS_VALUE else ""
-            typer.echo(f"  swapsync exceptions resolve {item['id']} --action {action}{value}")
+            seen = f" --seen {item['as_of']}" if "as_of" in item else ""
+            typer.echo(f"  swapsync exceptions resolve {item['id']} --action {action}{value}{seen}")
+    _print_rows(
+        "History",
+        {
+            "at": lambda event: _when(event["at"]),
+            "who": lambda event: event["actor"],
+            "event": lambda event: event["kind"],
+            "detail": lambda event: event["detail"],
+        },
+        item.get("history", []),
+    )
 
 
 def _print_suggestion(suggestion: Item) -> None:

@@ -1,6 +1,7 @@
 """Commands with which people do their part: the warehouse's findings, and decisions about exceptions."""
 
 import getpass
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -8,8 +9,11 @@ import typer
 
 from swapsync.cli import look
 from swapsync.cli.context import JsonOption, SiteOption, UserError, load, opened
+from swapsync.domain.catalogue import Code
 
 if TYPE_CHECKING:
+    from sqlalchemy import Row
+
     from swapsync.jobs.inspection import Entry, Intake
     from swapsync.store.db import Store
 
@@ -18,6 +22,8 @@ def register(app: typer.Typer) -> None:
     """Adds the commands."""
     app.command()(inspect)
     look.exceptions.command("resolve")(resolve)
+    look.exceptions.command("assign")(assign)
+    look.exceptions.command("comment")(comment)
 
 
 def inspect(
@@ -118,34 +124,113 @@ def _print_intake(intake: "Intake", json: bool) -> None:
         typer.echo(printable(f"refused, line {entry.row}: {reason}"))
 
 
+ExceptionIds = Annotated[list[int], typer.Argument(metavar="ID...", help="The exceptions' numbers.")]
+
+
 def resolve(
-    exception_id: Annotated[int, typer.Argument(metavar="ID", help="The exception's number.")],
     action: Annotated[str, typer.Option(help="What to do; exceptions show ID lists what is possible.")],
+    ids: Annotated[list[int] | None, typer.Argument(metavar="[ID...]", help="The exceptions' numbers.")] = None,
     value: Annotated[str, typer.Option(help="What the action needs: a PO number, a SKU, an order.")] = "",
     note: Annotated[str, typer.Option(help="Why, for the record.")] = "",
+    seen: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="What exceptions show printed; refused if something changed since."),
+    ] = None,
+    code: Annotated[
+        Code | None,
+        typer.Option(metavar="CODE", case_sensitive=False, help="Instead of IDs: all open ones of this kind."),
+    ] = None,
+    sku: Annotated[str | None, typer.Option(help="With --code: only for this SKU.")] = None,
+    order: Annotated[str | None, typer.Option(help="With --code: only for this order.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="With --code: do it, having seen how many there are.")] = False,
+    site: SiteOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Decides an exception. What follows from it is done with the next sync."""
-    from swapsync.clock import Clock
-    from swapsync.jobs.rulings import RulingRefused, rule
+    """Decides exceptions, one or many. What follows from it is done with the next sync.
 
-    settings = load(require_sites=False)
-    with opened(settings) as store:
-        try:
-            row = rule(
-                store,
-                exception_id,
-                action,
-                value=value,
-                note=note,
-                actor=getpass.getuser(),
-                now=Clock().now(),
-            )
-        except RulingRefused as refusal:
-            raise UserError(str(refusal)) from None
+    Each is decided by itself: one that can't be is named with the reason, and the others are decided.
+    """
+    from swapsync.jobs.rulings import rule
+
+    if bool(ids) == bool(code):
+        raise UserError("name the exceptions by their numbers (see swapsync exceptions list), or by --code")
+    with opened(load(require_sites=False)) as store:
+        chosen = list(dict.fromkeys(ids)) if ids else _open_ones(store, code, sku, order, site)
+        if code and not yes:
+            raise UserError(f"{len(chosen)} open exceptions would be decided: {action}; say --yes to do it")
+        done, refused = _each(chosen, lambda i, told: rule(store, i, action, value=value, note=note, seen=seen, **told))
+    if len(chosen) == 1 and refused:
+        raise UserError(refused[chosen[0]])
     if json:
         from swapsync.cli.output import print_json
 
-        print_json({"id": row.id, "site": row.site, "code": row.code, "action": action, "value": value, "note": note})
-    else:
-        typer.echo(f"exception {row.id} ({row.code}): {action} noted; swapsync sync does what follows from it")
+        shown: list[dict[str, Any]] = [
+            {"id": row.id, "site": row.site, "code": row.code, "action": action, "value": value, "note": note}
+            for row in done
+        ]
+        also = [{"id": id_, "refused": why} for id_, why in refused.items()]
+        print_json(shown[0] if ids and len(chosen) == 1 else [*shown, *also])
+        return
+    _print_each(done, refused, f"{action} noted; swapsync sync does what follows from it")
+
+
+def assign(
+    ids: ExceptionIds,
+    to: Annotated[str, typer.Option(metavar="NAME", help="Who takes it; blank: nobody.")],
+) -> None:
+    """Gives exceptions to a person."""
+    from swapsync.jobs.rulings import assign
+
+    with opened(load(require_sites=False)) as store:
+        done, refused = _each(ids, lambda i, told: assign(store, i, to.strip(), **told))
+    _print_each(done, refused, f"assigned to {to.strip() or 'nobody'}")
+
+
+def comment(
+    exception_id: Annotated[int, typer.Argument(metavar="ID", help="The exception's number.")],
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="What to say.")],
+) -> None:
+    """Adds a comment to an exception; exceptions show ID lists them."""
+    from swapsync.jobs.rulings import comment
+
+    with opened(load(require_sites=False)) as store:
+        done, refused = _each([exception_id], lambda i, told: comment(store, i, text, **told))
+    _print_each(done, refused, "commented")
+
+
+def _open_ones(store: "Store", code: Code | None, sku: str | None, order: str | None, site: str | None) -> list[int]:
+    from swapsync.store.views import list_exceptions
+
+    with store.reading() as connection:
+        page = list_exceptions(connection, code=code, sku=sku, order=order, site=site)
+    if not page.rows:
+        raise UserError(f"there is no such open exception of code {code}")
+    return [row["id"] for row in page.rows]
+
+
+def _each(
+    ids: Iterable[int], do: "Callable[[int, dict[str, Any]], Row[Any]]"
+) -> "tuple[list[Row[Any]], dict[int, str]]":
+    """Does something with each exception: (those with which it was done, why not by id)."""
+    from swapsync.clock import Clock
+    from swapsync.jobs.rulings import RulingRefused
+
+    done, refused = [], {}
+    for exception_id in ids:
+        try:
+            done.append(do(exception_id, {"actor": getpass.getuser(), "now": Clock().now()}))
+        except RulingRefused as refusal:
+            refused[exception_id] = str(refusal)
+    return done, refused
+
+
+def _print_each(done: "list[Row[Any]]", refused: dict[int, str], what: str) -> None:
+    """One line for each. Raises UserError when nothing was done."""
+    from swapsync.cli.output import printable
+
+    if not done:
+        raise UserError("; ".join(dict.fromkeys(refused.values())))
+    for row in done:
+        typer.echo(f"exception {row.id} ({row.code}): {what}")
+    for exception_id, why in refused.items():
+        typer.echo(printable(f"exception {exception_id}: refused: {why}"))

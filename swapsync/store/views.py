@@ -8,8 +8,10 @@ never depends on the number of rows.
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
+import orjson
 from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, or_, select
 
 from swapsync.domain import money
@@ -20,14 +22,12 @@ from swapsync.domain.stock import units_received
 from swapsync.moments import or_none, to_text
 from swapsync.settings import JOBS
 from swapsync.store.cases import credit_note_lines, credit_notes, findings, movements
-from swapsync.store.db import table
+from swapsync.store.changes import last_entry
+from swapsync.store.events import events
 from swapsync.store.exceptions import exceptions
 from swapsync.store.outbox import outbox
 from swapsync.store.runs import runs, sites, watermarks
 from swapsync.store.staging import order_lines, orders, return_lines, returns
-from swapsync.store.tables import EventRow
-
-events = table(EventRow)
 
 UNDELIVERED = ("pending", "in_doubt", "failed")
 """States of an effect that is still to be delivered, or gave up."""
@@ -164,10 +164,19 @@ def show_return(connection: Connection, site: str, return_id: str) -> Item:
         ],
         "deliveries": [_effect(effect) for effect in of_return(outbox, outbox.c.id)],
         "exception_details": [_explained(problem) for problem in of_return(exceptions, exceptions.c.id)],
-        "events": [
-            {"at": to_text(event.at), "source": event.source, "kind": event.kind, "detail": event.detail}
-            for event in of_return(events, events.c.at, events.c.id)
-        ],
+        "events": [_event(event) for event in of_return(events, events.c.at, events.c.id)],
+    }
+
+
+def _event(row: Row[Any]) -> Item:
+    return {
+        "at": to_text(row.at),
+        "source": row.source,
+        "kind": row.kind,
+        "actor": row.actor,
+        "detail": row.detail,
+        "before": orjson.loads(row.before) if row.before else None,
+        "after": orjson.loads(row.after) if row.after else None,
     }
 
 
@@ -377,12 +386,31 @@ def list_exceptions(
     owner: str | None = None,
     status: str | None = "open",
     code: str | None = None,
+    sku: str | None = None,
+    order: str | None = None,
+    assignee: str | None = None,
+    due_before: datetime | None = None,
     limit: int | None = None,
     offset: int = 0,
 ) -> Page:
-    """The exception queue, open ones first, each group by due time. ``status`` None means all."""
+    """The exception queue, open ones first, each group by due time. ``status`` None means all.
+
+    ``due_before``: only what should have been solved by then.
+    """
     c = exceptions.c
-    conditions = _equal({c.site: site, c.owner: owner, c.status: status, c.code: code})
+    conditions = _equal(
+        {
+            c.site: site,
+            c.owner: owner,
+            c.status: status,
+            c.code: code,
+            c.sku: sku,
+            c.order_name: order,
+            c.assignee: assignee,
+        }
+    )
+    if due_before is not None:
+        conditions.append(c.due_at < due_before)
     rows = connection.execute(
         select(exceptions).where(*conditions).order_by(c.status, c.due_at, c.id).limit(limit).offset(offset)
     )
@@ -390,11 +418,51 @@ def list_exceptions(
     return Page(items, _count(connection, select(func.count()).select_from(exceptions).where(*conditions)))
 
 
+def group_exceptions(connection: Connection, by: str, *, site: str | None = None, owner: str | None = None) -> Page:
+    """Open exceptions counted by ``code``, ``sku``, ``order_name``, ``owner`` or ``assignee``, the largest group first.
+
+    Each row: ``site``, ``code``, what it is grouped by, ``open``, and the first ``opened_at`` and ``due_at`` in it.
+    """
+    c = exceptions.c
+    key = c[by]
+    columns = [c.site, c.code] if by == "code" else [c.site, c.code, key]
+    number = func.count().label("open")
+    rows = connection.execute(
+        select(*columns, number, func.min(c.opened_at).label("opened_at"), func.min(c.due_at).label("due_at"))
+        .where(c.status == "open", *_equal({c.site: site, c.owner: owner}))
+        .group_by(*columns)
+        .order_by(number.desc(), *columns)
+    ).all()
+    return Page(
+        [
+            {
+                "site": row.site,
+                "code": row.code,
+                by: getattr(row, by),
+                "open": row.open,
+                "opened_at": to_text(row.opened_at),
+                "due_at": to_text(row.due_at),
+            }
+            for row in rows
+        ],
+        len(rows),
+    )
+
+
 def show_exception(connection: Connection, exception_id: int, site: str | None = None) -> Item | None:
-    """One exception with what the catalogue says about its code; None when there is none with this id."""
+    """One exception with what the catalogue says about its code; None when there is none with this id.
+
+    ``history``: its entries in the audit trail, comments among them. ``as_of``: how far the trail went; an action that
+    names it is refused when something changed since.
+    """
     conditions = [exceptions.c.id == exception_id, *_equal({exceptions.c.site: site})]
     row = connection.execute(select(exceptions).where(*conditions)).one_or_none()
-    return _explained(row) if row else None
+    if row is None:
+        return None
+    told = connection.execute(
+        select(events).where(events.c.site == row.site, events.c.exception_id == row.id).order_by(events.c.id)
+    )
+    return _explained(row) | {"as_of": last_entry(connection), "history": [_event(event) for event in told]}
 
 
 def _exception(row: Row[Any]) -> Item:
@@ -410,6 +478,7 @@ def _exception(row: Row[Any]) -> Item:
         "order_name": row.order_name,
         "sku": row.sku,
         "detail": row.detail,
+        "assignee": row.assignee,
         "suggestions": row.suggestions,
         "count": row._mapping["count"],
         "opened_at": to_text(row.opened_at),
