@@ -1,6 +1,7 @@
 """What all deliveries share: taking effects from the outbox one after the other, and noting what became of them."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,7 +10,7 @@ from sqlalchemy import Connection, Row, select
 from swapsync.connectors.errors import CredentialsRejected, InDoubt, Refused, TryLater, Unreachable
 from swapsync.domain.catalogue import Code
 from swapsync.jobs.workplace import JobError, Tally, Workplace
-from swapsync.store import exceptions, outbox
+from swapsync.store import exceptions, leases, outbox
 from swapsync.store.exceptions import Sighting
 from swapsync.store.outbox import Kind
 from swapsync.store.staging import returns
@@ -21,7 +22,7 @@ STOP_AFTER = 3
 
 @dataclass
 class Outcome:
-    """What became of a batch of effects."""
+    """What became of a batch of effects; with ``broke_off``, one of the ``untried``, the other side was found down."""
 
     sent: list[Row[Any]] = field(default_factory=list)
     refused: list[tuple[Row[Any], str]] = field(default_factory=list)
@@ -29,37 +30,33 @@ class Outcome:
     doubtful: list[tuple[Row[Any], str]] = field(default_factory=list)
     untried: list[Row[Any]] = field(default_factory=list)
     down: Exception | None = None
+    broke_off: Row[Any] | None = None
 
 
 def attempt(place: Workplace, rows: Iterable[Row[Any]], send: Callable[[Row[Any]], None]) -> Outcome:
     """Sends effects in order, each while this worker's lease still stands.
 
-    After one of an order's effects has to wait, the others of that order wait too.
-
     When the other side is down or refuses our credentials, the rest is left untried.
     """
     outcome = Outcome()
-    waiting: set[str] = set()
     in_a_row = 0
     for row in rows:
-        if outcome.down is not None or (row.order_id and row.order_id in waiting):
+        if outcome.down is not None:
             outcome.untried.append(row)
             continue
         place.require_lease()
         try:
             send(row)
         except (Unreachable, CredentialsRejected) as error:
-            outcome.down = error
+            outcome.down, outcome.broke_off = error, row
             outcome.untried.append(row)
         except Refused as error:
             outcome.refused.append((row, str(error)))
             in_a_row = 0
         except InDoubt as error:
             outcome.doubtful.append((row, str(error)))
-            waiting.add(row.order_id)
         except TryLater as error:
             outcome.later.append((row, error))
-            waiting.add(row.order_id)
             in_a_row += 1
             if in_a_row == STOP_AFTER:
                 outcome.down = error
@@ -77,18 +74,27 @@ def deliver(
     size: int = BATCH,
 ) -> None:
     """Delivers what is due, batch by batch. Raises JobError when the other side is down."""
-    last = 0
-    while True:
-        with place.store.reading() as connection:
-            rows = outbox.due(connection, place.slug, kind, place.clock.now(), size, after=last)
-        if not rows:
-            return
-        last = rows[-1].id
+    while rows := _claim(place, kind, size):
         outcome = one_batch(rows)
         tally.sent += len(outcome.sent)
         tally.failed += len(outcome.refused)
         if outcome.down is not None:
             raise JobError(str(outcome.down))
+
+
+def _claim(place: Workplace, kind: Kind, size: int) -> list[Row[Any]]:
+    with place.store.transaction() as connection:
+        shared_now = place.store.now(connection, place.clock)
+        leases.renew(connection, place.held, shared_now)
+        return outbox.claim(connection, place.slug, kind, place.held, place.clock.now(), shared_now, size)
+
+
+@contextmanager
+def noting(place: Workplace, rows: Sequence[Row[Any]]) -> Iterator[Connection]:
+    """A unit of work about effects that this worker claimed. Raises LostLease when another has claimed them since."""
+    with place.writing() as connection:
+        outbox.verify_claims(connection, [row.id for row in rows], place.held)
+        yield connection
 
 
 def note_outcome(connection: Connection, place: Workplace, outcome: Outcome) -> list[Row[Any]]:

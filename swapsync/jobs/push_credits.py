@@ -9,9 +9,10 @@ from sqlalchemy import Connection, Row, update
 
 from swapsync.connectors.sparklayer import OrderRef
 from swapsync.domain import money
-from swapsync.jobs.delivery import Outcome, attempt, deliver, note_outcome
+from swapsync.jobs.delivery import Outcome, attempt, deliver, note_outcome, noting
 from swapsync.jobs.reconcile import reconcile
 from swapsync.jobs.workplace import Tally, Workplace
+from swapsync.store import outbox
 from swapsync.store.cases import credit_notes
 from swapsync.store.events import Event, record_events
 from swapsync.store.outbox import Kind
@@ -32,8 +33,9 @@ def push_credits(place: Workplace, tally: Tally) -> None:
 
 def _batch(place: Workplace, rows: list[Row[Any]]) -> Outcome:
     outcome = attempt(place, rows, lambda row: _send(place, row))
-    with place.writing() as connection:
+    with noting(place, rows) as connection:
         gave_up = note_outcome(connection, place, outcome)
+        outbox.hand_back(connection, [row.id for row in outcome.untried if row is not outcome.broke_off])
         _set_state(connection, place.slug, outcome.sent, "delivered")
         _set_state(connection, place.slug, gave_up, "failed")
         mark_dirty(connection, place.slug, returns.c.return_id.in_([row.return_id for row in outcome.sent]))

@@ -38,8 +38,8 @@ def push_restocks(place: Workplace, tally: Tally) -> None:
         return
     with place.store.reading() as connection:
         now = place.clock.now()
-        levels = outbox.due(connection, place.slug, Kind.STOCK_LEVEL, now, 100_000)
-        restocks = outbox.due(connection, place.slug, Kind.RESTOCK, now, 100_000)
+        levels = outbox.due(connection, place.slug, Kind.STOCK_LEVEL, now)
+        restocks = outbox.due(connection, place.slug, Kind.RESTOCK, now)
     if not levels and not restocks:
         return
     ids = Locations(place)

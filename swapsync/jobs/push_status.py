@@ -12,7 +12,7 @@ from sqlalchemy import Row
 from swapsync.connectors.errors import CredentialsRejected, NotFound, Refused, TryLater, Unreachable
 from swapsync.connectors.sparklayer import OrderRef
 from swapsync.domain.returns import Condition
-from swapsync.jobs.delivery import STOP_AFTER, Outcome, attempt, deliver, note_outcome
+from swapsync.jobs.delivery import STOP_AFTER, Outcome, attempt, deliver, note_outcome, noting
 from swapsync.jobs.workplace import JobError, Tally, Workplace
 from swapsync.store import outbox
 from swapsync.store.events import Event, record_events
@@ -31,13 +31,13 @@ def push_status(place: Workplace, tally: Tally) -> None:
 
 def _write_notes(place: Workplace, rows: list[Row[Any]]) -> Outcome:
     found, unseen = _look_for(place, [row for row in rows if row.state == "in_doubt"])
-    waiting = {row.order_id for row, _ in unseen}
+    not_known = {row.id for row, _ in unseen}
     written = [row for row in rows if row.id in found]
-    missing = [row for row in rows if row.id not in found and row.order_id not in waiting]
+    missing = [row for row in rows if row.id not in found | not_known]
     now = place.clock.now()
     given_up = [row for row in missing if row.state == "in_doubt" and outbox.is_hopeless(row, row.attempts, now)]
     to_send = [row for row in missing if row not in given_up]
-    with place.writing() as connection:
+    with noting(place, rows) as connection:
         outbox.release(connection, [row.id for row in to_send if row.state == "in_doubt"])
         taken = outbox.mark_in_doubt(connection, [row.id for row in to_send])
     outcome = attempt(place, [row for row in to_send if row.id in taken], lambda row: _write_note(place, row))
@@ -45,7 +45,7 @@ def _write_notes(place: Workplace, rows: list[Row[Any]]) -> Outcome:
     outcome.refused += [
         (row, f"it was tried {row.attempts} times and never arrived: {row.last_error}") for row in given_up
     ]
-    with place.writing() as connection:
+    with noting(place, rows) as connection:
         note_outcome(connection, place, outcome)
         for row, reason in unseen:
             outbox.postpone_look(connection, row, reason, place.clock.now())
@@ -104,13 +104,13 @@ def _report_findings(place: Workplace, rows: list[Row[Any]]) -> Outcome:
     """Reports findings to Swap. Whether a repeat adds up is not known, and Swap shows nothing line by line that could
     settle a doubt, so a report whose reply was lost goes to a person instead of being sent again."""
     doubtful = [row for row in rows if row.state == "in_doubt"]
-    with place.writing() as connection:
+    with noting(place, rows) as connection:
         taken = outbox.mark_in_doubt(connection, [row.id for row in rows if row.state == "pending"])
     outcome = attempt(place, [row for row in rows if row.id in taken], lambda row: _report_finding(place, row))
     why = "no reply came, so Swap may have taken it: check the return in Swap before you retry"
     outcome.refused += [(row, why) for row in doubtful] + [(row, why) for row, _ in outcome.doubtful]
     outcome.doubtful.clear()
-    with place.writing() as connection:
+    with noting(place, rows) as connection:
         note_outcome(connection, place, outcome)
         outbox.release(connection, [row.id for row in outcome.untried])
         reported = [

@@ -71,6 +71,12 @@ class Workplace:
                 leases.verify(connection, self.lease)
             yield connection
 
+    @property
+    def held(self) -> Lease:
+        """The lease of the job that is being done."""
+        assert self.lease, "effects are delivered by a job, under its lease"
+        return self.lease
+
     def require_lease(self) -> None:
         """To be asked right before a write outside. Raises LostLease when another worker has taken over this job."""
         if self.lease:

@@ -12,14 +12,14 @@ from threading import Event as Signal
 from threading import Thread
 
 from loguru import logger
-from sqlalchemy import ColumnElement, Connection, and_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, literal_column, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from swapsync.clock import Clock
 from swapsync.store.db import Store, insert_new, table
-from swapsync.store.tables import LeaseRow
+from swapsync.store.tables import LeaseRow, OutboxRow
 
-leases = table(LeaseRow)
+leases, outbox = table(LeaseRow), table(OutboxRow)
 
 LEASE = timedelta(seconds=90)
 """A worker that died frees its jobs after this time."""
@@ -37,6 +37,11 @@ class Lease:
     name: str
     holder: str
     token: int
+
+    @property
+    def worker(self) -> str:
+        """By what a claim on an effect is known to be this holder's; no other lease ever has the same."""
+        return f"{self.holder} {self.name}#{self.token}"
 
 
 def take(connection: Connection, site: str, name: str, holder: str, now: datetime) -> Lease | None:
@@ -58,17 +63,19 @@ def verify(connection: Connection, lease: Lease) -> None:
 
     A lease that ran out and that nobody wanted is still its holder's.
     """
-    held = connection.execute(select(leases.c.token).where(_same(lease)).with_for_update()).scalar()
-    if held is None:
-        raise LostLease(
-            f"another worker took over {lease.name}, after this one was not heard of for {LEASE.seconds} s; "
-            "what was not written yet is left to it"
-        )
+    if connection.execute(select(leases.c.token).where(_same(lease)).with_for_update()).scalar() is None:
+        raise _lost(lease)
+
+
+def renew(connection: Connection, lease: Lease, now: datetime) -> None:
+    """Has the lease run out as late as what is claimed under it in this transaction. Raises LostLease."""
+    if not connection.execute(update(leases).where(_same(lease)).values(expires_at=now + LEASE)).rowcount:
+        raise _lost(lease)
 
 
 @contextmanager
 def kept(store: Store, clock: Clock, lease: Lease) -> Iterator[None]:
-    """Keeps a lease alive with a heartbeat, and gives it back at the end."""
+    """Keeps a lease, and what was claimed under it, alive with a heartbeat, and gives it all back at the end."""
     done = Signal()
     heart = Thread(target=_beat, args=(store, clock, lease, done), daemon=True)
     heart.start()
@@ -86,14 +93,34 @@ def _beat(store: Store, clock: Clock, lease: Lease, done: Signal) -> None:
 
 
 def _extend(store: Store, clock: Clock, lease: Lease, span: timedelta) -> None:
-    """Has the lease run out so long from now, if it is still its holder's. A store that is away changes nothing:
-    the lease runs out by itself."""
+    """Has the lease and its claims run out so long from now, if they are still its holder's.
+
+    A store that is away changes nothing: the lease runs out by itself.
+    """
     try:
         with store.transaction() as connection:
-            now = store.now(connection, clock)
-            connection.execute(update(leases).where(_same(lease)).values(expires_at=now + span))
+            until = store.now(connection, clock) + span
+            connection.execute(update(leases).where(_same(lease)).values(expires_at=until))
+            connection.execute(
+                update(outbox)
+                .where(
+                    outbox.c.site == lease.site,
+                    outbox.c.claimed_by == lease.worker,
+                    outbox.c.state.in_(
+                        [literal_column("'pending'"), literal_column("'in_doubt'")]
+                    ),  # as the index says
+                )
+                .values(claimed_until=until)
+            )
     except SQLAlchemyError as problem:
         logger.warning("the lease of {}/{} was not renewed: {}", lease.site, lease.name, type(problem).__name__)
+
+
+def _lost(lease: Lease) -> LostLease:
+    return LostLease(
+        f"another worker took over {lease.name}, after this one was not heard of for {LEASE.seconds} s; "
+        "what was not written yet is left to it"
+    )
 
 
 def _same(lease: Lease) -> ColumnElement[bool]:

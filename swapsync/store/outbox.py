@@ -15,7 +15,6 @@ from sqlalchemy import (
     Connection,
     FromClause,
     Row,
-    and_,
     bindparam,
     case,
     exists,
@@ -29,6 +28,7 @@ from swapsync.domain import notes
 from swapsync.domain.catalogue import Code
 from swapsync.store.db import chunks, insert_new, table
 from swapsync.store.exceptions import exceptions
+from swapsync.store.leases import LEASE, Lease, LostLease
 from swapsync.store.staging import returns
 from swapsync.store.tables import CreditNoteRow, OutboxRow
 
@@ -90,41 +90,65 @@ def enqueue(connection: Connection, site: str, effects: Iterable[Effect], now: d
     )
 
 
-def due(connection: Connection, site: str, kind: Kind, now: datetime, limit: int, after: int = 0) -> list[Row[Any]]:
-    """Effects to deliver now, in the order in which they were decided, from beyond the id ``after`` on.
+def due(connection: Connection, site: str, kind: Kind, now: datetime) -> list[Row[Any]]:
+    """Effects to deliver now, in the order in which they were decided."""
+    return list(connection.execute(select(outbox).where(*_due(site, kind, now)).order_by(outbox.c.id)))
 
-    An order's effect waits while an earlier one of its kind on the same order is put off, and its notes wait for its
-    earlier credits; trouble with a note never holds up money. A credit waits while what it was decided on has changed:
-    its return is not decided on again yet, or a person has to look at it first.
+
+def claim(
+    connection: Connection, site: str, kind: Kind, lease: Lease, now: datetime, shared_now: datetime, limit: int
+) -> list[Row[Any]]:
+    """Takes effects to deliver now for this lease's holder alone, the longest decided first; it gets each of them once.
+
+    Of an order, only the first open effect of its kind is given out, and a note not before the order's earlier credits:
+    so an order's effects go out in the order in which they were decided, whoever sends them, and trouble with a note
+    never holds up money. What another worker has claimed is left to it while its lease is kept alive; on PostgreSQL
+    rows that are just being claimed are skipped, on SQLite one transaction claims at a time. ``shared_now`` is the
+    database's moment (`Store.now`).
+
+    A credit waits while what it was decided on has changed: its return is not decided on again yet, or a person has
+    to look at it first.
     """
     earlier = outbox.alias()
-    blocked = exists().where(
+    waits = exists().where(
         earlier.c.site == outbox.c.site,
         outbox.c.order_id != "",
         earlier.c.order_id == outbox.c.order_id,
         earlier.c.id < outbox.c.id,
         is_open(earlier),
-        or_(
-            and_(earlier.c.kind == Kind.CREDIT, earlier.c.kind != kind),
-            and_(earlier.c.kind == kind, earlier.c.next_attempt_at > now),
-        ),
+        earlier.c.kind.in_((kind, Kind.CREDIT)),
     )
-    return list(
+    rows = list(
         connection.execute(
             select(outbox)
             .where(
-                outbox.c.site == site,
-                outbox.c.kind == kind,
-                outbox.c.id > after,
-                is_open(outbox),
-                outbox.c.next_attempt_at <= now,
-                ~blocked,
+                *_due(site, kind, now),
+                outbox.c.claimed_by != lease.worker,
+                or_(outbox.c.claimed_until.is_(None), outbox.c.claimed_until <= shared_now),
+                ~waits,
                 ~_overtaken(),
             )
             .order_by(outbox.c.id)
             .limit(limit)
+            .with_for_update(skip_locked=True, of=outbox)
         )
     )
+    _set(connection, [{"of_id": row.id} for row in rows], claimed_by=lease.worker, claimed_until=shared_now + LEASE)
+    return rows
+
+
+def verify_claims(connection: Connection, ids: Sequence[int], lease: Lease) -> None:
+    """Makes sure, until this transaction ends, that nobody else claimed any of these. Raises LostLease."""
+    for part in chunks(ids):
+        mine = connection.execute(
+            select(outbox.c.id).where(outbox.c.id.in_(part), outbox.c.claimed_by == lease.worker).with_for_update()
+        ).all()
+        if len(mine) < len(part):
+            raise LostLease("another worker took over these deliveries; what was not noted yet is left to it")
+
+
+def _due(site: str, kind: Kind, now: datetime) -> tuple[ColumnElement[bool], ...]:
+    return (outbox.c.site == site, outbox.c.kind == kind, is_open(outbox), outbox.c.next_attempt_at <= now)
 
 
 CONTESTED = (
@@ -156,7 +180,10 @@ def _overtaken() -> ColumnElement[bool]:
 
 
 def withdraw_credits(connection: Connection, site: str, return_id: str) -> list[str]:
-    """Takes back the credits of a return that were never tried; returns the numbers of their notes, now void."""
+    """Takes back the credits of a return that no worker was ever given; returns the numbers of their notes, now void.
+
+    What a worker was given may have been sent, even if the worker died before it could say so.
+    """
     withdrawn = connection.execute(
         update(outbox)
         .where(
@@ -165,6 +192,7 @@ def withdraw_credits(connection: Connection, site: str, return_id: str) -> list[
             outbox.c.kind == Kind.CREDIT,
             outbox.c.state == "pending",
             outbox.c.attempts == 0,
+            outbox.c.claimed_by == "",
         )
         .values(state="withdrawn")
         .returning(outbox.c.effect_key)
@@ -253,6 +281,11 @@ def postpone_look(connection: Connection, row: Row[Any], reason: str, now: datet
 def note_doubt(connection: Connection, id_: int, reason: str) -> None:
     """A lost reply: the effect stays in doubt, and the next run looks for it before anything is sent again."""
     _set(connection, [{"of_id": id_}], last_error=reason)
+
+
+def hand_back(connection: Connection, ids: Iterable[int]) -> None:
+    """Claimed effects that provably were not sent: as if no worker had been given them."""
+    _set(connection, [{"of_id": i} for i in ids], claimed_by="", claimed_until=None)
 
 
 def release(connection: Connection, ids: Iterable[int]) -> None:
