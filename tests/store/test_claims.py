@@ -146,3 +146,23 @@ def test_many_workers_at_once_share_a_backlog_each_effect_once_and_each_order_in
     for order in {order for order, _ in delivered}:
         ids = [id_ for of, id_ in delivered if of == order]
         assert ids == sorted(ids)
+
+
+def test_a_credit_that_a_worker_was_given_may_be_out_and_is_not_withdrawn_unless_it_was_handed_back(
+    store: Store, clock: FixedClock
+) -> None:
+    credit = Effect(Kind.CREDIT, "swap:ret-1:credit:1", "#5001", {}, "A", "ret-1")
+    with store.transaction() as connection:
+        outbox.enqueue(connection, "default", [credit], clock.now())
+    [row] = claim(store, clock, worker(store, clock, "dies"), Kind.CREDIT)
+    clock.forward(hours=1)
+
+    def state_after_withdrawing() -> str | None:
+        with store.transaction() as connection:
+            outbox.withdraw_credits(connection, "default", "ret-1")
+            return connection.execute(select(outbox.outbox.c.state)).scalar()
+
+    assert state_after_withdrawing() == "pending"
+    with store.transaction() as connection:
+        outbox.hand_back(connection, [row.id])
+    assert state_after_withdrawing() == "withdrawn"
