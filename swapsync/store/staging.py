@@ -325,8 +325,8 @@ def stage_orders(
 ) -> int:
     """Stages list rows of orders, without their lines; returns how many were new or had changed.
 
-    What hangs on a changed order is decided again: returns not finished, and those with something open; where it
-    changed in what returns rest on, all of them.
+    What hangs on a changed order is decided again: returns not finished; where it changed in what returns rest on, all
+    of them. Our own credits change no more than the moment of its last change.
     """
     newest = {order.order_id: (order, at, raw) for order, at, raw in sorted(batch, key=lambda item: item[1])}
     standing = {
@@ -343,10 +343,7 @@ def stage_orders(
     before = staged_orders(connection, site, [order.order_id for order, _, _ in changed if order.order_id in standing])
     upsert(connection, OrderRow, [_order_head(site, order, at) | {"digest": raw.digest} for order, at, raw in changed])
     _note_buyers(connection, site, (order for order, _, _ in changed))
-    unfinished = and_(
-        or_(returns.c.settlement.not_in(FINISHED), _has_open_exception()),
-        returns.c.status.not_in(("cancelled", "expired")),
-    )
+    unfinished = and_(returns.c.settlement.not_in(FINISHED), returns.c.status.not_in(("cancelled", "expired")))
     _decide_again(connection, site, [o.order_id for o, _, _ in changed if o.order_id in standing], unfinished)
     other = [o.order_id for o, _, _ in changed if standing.get(o.order_id, ("", ""))[1] not in ("", _substance(o))]
     _decide_again(connection, site, other, ~returns.c.settled_outside)
