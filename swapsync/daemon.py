@@ -23,6 +23,7 @@ from swapsync.jobs.alerts import EVERY_SECONDS, tell_everybody
 from swapsync.jobs.cycle import JOBS, open_workplace, run_job
 from swapsync.jobs.timetable import trigger
 from swapsync.jobs.workplace import Workplace
+from swapsync.log import new_trace
 from swapsync.settings import SiteSettings
 from swapsync.store.db import Store
 
@@ -115,15 +116,16 @@ def _place_in_line(position: int) -> timedelta:
 def _run(place: Workplace, name: str, stopping: Signal) -> None:
     if stopping.is_set():
         return
-    with logger.contextualize(site=place.slug, job=name):
+    trace = new_trace()
+    with logger.contextualize(site=place.slug, job=name, trace=trace):
         try:
-            record = run_job(place, name, JOBS[name])
+            record = run_job(place, name, JOBS[name], trace=trace)
         except SQLAlchemyError as problem:  # the store may be away for a while; the next run tries again
             logger.error("not run: {}", str(problem).splitlines()[0])
             return
         if record.status == "failed":  # run_job has logged why
             return
-        logger.info(
+        logger.bind(run=record.run or "-").info(
             "{}: {} read, {} changed, {} sent, {} failed in {:.2f} s{}",
             record.status,
             record.read,

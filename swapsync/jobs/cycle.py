@@ -23,6 +23,7 @@ from swapsync.jobs.push_restocks import push_restocks
 from swapsync.jobs.push_status import push_status
 from swapsync.jobs.reconcile import reconcile
 from swapsync.jobs.workplace import JobError, Tally, Workplace
+from swapsync.log import new_trace
 from swapsync.settings import SiteSettings
 from swapsync.store import leases, runs
 from swapsync.store.db import Store
@@ -58,6 +59,7 @@ class RunRecord:
     seconds: float = 0.0
     error: str | None = None
     remarks: list[str] = field(default_factory=list)
+    run: int | None = None
 
 
 def open_workplace(site: SiteSettings, store: Store, clock: Clock, transport: Transport | None = None) -> Workplace:
@@ -102,12 +104,16 @@ def run_sites(sites: Sequence[SiteSettings], store: Store, clock: Clock, jobs: S
 
 def run_cycle(place: Workplace, jobs: Sequence[str] = tuple(JOBS)) -> Iterator[RunRecord]:
     """Runs jobs one after the other; what fails is tried again next time, and the others run all the same."""
+    trace = new_trace()
     for job in jobs:
-        yield run_job(place, job, JOBS[job])
+        yield run_job(place, job, JOBS[job], trace=trace)
 
 
-def run_job(place: Workplace, name: str, job: Job, holder: str = HOLDER) -> RunRecord:
-    """Runs one job under its lease and keeps a record of it. Skipped when another worker is at it."""
+def run_job(place: Workplace, name: str, job: Job, holder: str = HOLDER, trace: str = "") -> RunRecord:
+    """Runs one job under its lease and keeps a record of it. Skipped when another worker is at it.
+
+    ``trace`` ties its log to that of the jobs beside it; it gets one of its own without.
+    """
     start = place.clock.now()
     with place.store.transaction() as connection:
         lease = leases.take(connection, place.slug, name, holder, place.store.now(connection, place.clock))
@@ -118,7 +124,7 @@ def run_job(place: Workplace, name: str, job: Job, holder: str = HOLDER) -> RunR
     with leases.kept(place.store, place.clock, lease):
         tally = Tally()
         error = None
-        with logger.contextualize(site=place.slug, job=name, run=run_id):
+        with logger.contextualize(site=place.slug, job=name, run=run_id, trace=trace or new_trace()):
             try:
                 job(replace(place, lease=lease), tally)
             except (RemoteError, JobError, LostLease) as problem:
@@ -138,6 +144,7 @@ def run_job(place: Workplace, name: str, job: Job, holder: str = HOLDER) -> RunR
             round((now - start).total_seconds(), 3),
             error,
             tally.remarks,
+            run_id,
         )
         count("job_runs", place.slug, name, record.status)
         count("job_seconds", place.slug, name, amount=record.seconds)
