@@ -1,4 +1,4 @@
-"""Commands for whoever sets the worker up: doctor, db upgrade."""
+"""The command for whoever sets the worker up: doctor."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
-from swapsync.cli.context import JsonOption, SiteOption, UserError, load
+from swapsync.cli.context import JsonOption, SiteOption, load
 
 if TYPE_CHECKING:
     from swapsync.clock import Clock
@@ -39,9 +39,6 @@ class Check:
 def register(app: typer.Typer) -> None:
     """Adds the commands."""
     app.command()(doctor)
-    db = typer.Typer(no_args_is_help=True, help="The staging store's schema.")
-    db.command()(upgrade)
-    app.add_typer(db, name="db")
 
 
 def doctor(site: SiteOption = None, json: JsonOption = False) -> None:
@@ -56,29 +53,6 @@ def doctor(site: SiteOption = None, json: JsonOption = False) -> None:
         _print(checks)
     if any(check.status == "problem" for check in checks):
         raise typer.Exit(1)
-
-
-def upgrade() -> None:
-    """Brings the store's schema to this version's."""
-    from sqlalchemy.exc import DBAPIError
-
-    from swapsync.store.db import Store, StoreError
-
-    settings = load(require_sites=False)
-    try:
-        store = Store(settings.database_url.get_secret_value())
-        before = store.revision()
-        store.upgrade()
-        after = store.revision()
-        store.close()
-    except StoreError as error:
-        raise UserError(f"SWAPSYNC_DATABASE_URL: {error}") from None
-    except DBAPIError as error:
-        raise UserError(f"SWAPSYNC_DATABASE_URL: the schema can't be upgraded: {_one_line(error.orig)}") from None
-    if before == after:
-        typer.echo(f"The schema is at revision {after} already.")
-    else:
-        typer.echo(f"The schema went from {f'revision {before}' if before else 'empty'} to revision {after}.")
 
 
 def _checks(settings: "Settings", *, narrowed: bool) -> Iterator[Check]:

@@ -8,14 +8,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, case, exists, func, or_, select
 
 from swapsync.clock import Clock
 from swapsync.connectors.errors import CredentialsRejected, NotFound, RemoteError, Unreachable
-from swapsync.connectors.reading import shown, text
 from swapsync.connectors.sparklayer import OrderRef
 from swapsync.domain import money
 from swapsync.domain.catalogue import Code
@@ -24,6 +23,7 @@ from swapsync.domain.settlement import Route, method_key
 from swapsync.jobs.cycle import JOBS, SITES_AT_ONCE, RunRecord, open_workplace, run_job
 from swapsync.jobs.delivery import STOP_AFTER
 from swapsync.jobs.plan import Plan, add_plan
+from swapsync.jobs.transactions import Transaction, read_transaction
 from swapsync.jobs.workplace import JobError, Tally, Workplace, order_ref
 from swapsync.settings import SiteSettings
 from swapsync.store import exceptions
@@ -75,20 +75,6 @@ class Target:
     order_id: str
     name: str
     ref: OrderRef
-
-
-@dataclass(frozen=True, slots=True)
-class Transaction:
-    """A payment or refund as it stands on an order; ``total`` is None when it can't be read.
-
-    ``written`` is the total as it came, for people to read; ``currency`` is blank when the row doesn't say.
-    """
-
-    platform_id: str
-    total: Decimal | None
-    currency: str
-    applied: bool
-    written: str
 
 
 def reconcile_sites(
@@ -152,23 +138,6 @@ def compare(place: Workplace, tally: Tally, period: Period, watch: Watch) -> Non
     watch(place.slug, "compare", tally.read, len(targets))
     if unread:
         raise JobError(f"{len(unread)} of {len(targets)} orders could not be compared; {unread[0]}")
-
-
-def read_transaction(row: Mapping[str, Any]) -> Transaction:
-    """A transaction row; its total may be an object with number and currency, a number, or text."""
-    total = row.get("total")
-    number, currency = (total.get("number"), total.get("currency")) if isinstance(total, dict) else (total, None)
-    try:
-        amount = Decimal(text(number))
-    except InvalidOperation:
-        amount = Decimal("NaN")
-    return Transaction(
-        text(row.get("platform_id")).strip(),
-        amount if amount.is_finite() else None,
-        text(currency).strip().upper(),
-        row.get("apply_to_balance") is True,
-        shown(number),
-    )
 
 
 # -- which orders ----------------------------------------------------------------------------------------------------

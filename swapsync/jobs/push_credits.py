@@ -11,6 +11,7 @@ from swapsync.connectors.sparklayer import OrderRef
 from swapsync.domain import money
 from swapsync.jobs.delivery import Outcome, attempt, deliver, note_outcome, noting
 from swapsync.jobs.reconcile import reconcile
+from swapsync.jobs.restored import look_for_credits, note_look
 from swapsync.jobs.workplace import Tally, Workplace
 from swapsync.store import outbox
 from swapsync.store.cases import credit_notes
@@ -32,9 +33,12 @@ def push_credits(place: Workplace, tally: Tally) -> None:
 
 
 def _batch(place: Workplace, rows: list[Row[Any]]) -> Outcome:
-    outcome = attempt(place, rows, lambda row: _send(place, row))
+    look = look_for_credits(place, rows)
+    outcome = attempt(place, look.to_send, lambda row: _send(place, row))
+    outcome.sent += look.standing
     with noting(place, rows) as connection:
         gave_up = note_outcome(connection, place, outcome)
+        note_look(connection, place, look)
         outbox.hand_back(connection, [row.id for row in outcome.untried if row is not outcome.broke_off])
         _set_state(connection, place.slug, outcome.sent, "delivered")
         _set_state(connection, place.slug, gave_up, "failed")

@@ -18,12 +18,14 @@ from swapsync.connectors.sparklayer import StockLevelWrite
 from swapsync.domain.catalogue import Code
 from swapsync.domain.stock import Location, Proof, Transfer
 from swapsync.jobs.delivery import clear_failures, note_failures
+from swapsync.jobs.restored import maybe_done
 from swapsync.jobs.stock_levels import PAIRS, Locations, ledger_levels, own_level, units_waiting
 from swapsync.jobs.workplace import JobError, Tally, Workplace
 from swapsync.store import exceptions, outbox
 from swapsync.store.db import chunks, table
 from swapsync.store.exceptions import Sighting
 from swapsync.store.outbox import Kind
+from swapsync.store.runs import sites
 from swapsync.store.tables import StockWriteRow
 
 stock_writes = table(StockWriteRow)
@@ -44,6 +46,7 @@ def push_restocks(place: Workplace, tally: Tally) -> None:
         return
     ids = Locations(place)
     not_done, blocked = _settle_doubtful(place, tally, [row for row in restocks if row.state == "in_doubt"], ids)
+    blocked |= _hold_maybe_done(place, [row for row in restocks if row.state == "pending"], ids)
     with place.store.reading() as connection:
         waiting = units_waiting(connection, place.slug)
     if levels:
@@ -136,11 +139,18 @@ def _add_to_sellable(
     _note(place, tally, [], [(row, why) for sku, why in refused for row in by_sku[sku]])
 
 
-def _record_write(connection: Connection, place: Workplace, sku: str, transfer: Transfer, rows: list[Row[Any]]) -> int:
+def _record_write(
+    connection: Connection,
+    place: Workplace,
+    sku: str,
+    transfer: Transfer,
+    rows: list[Row[Any]],
+    state: str = "sent",
+) -> int:
     write_id = int(
         connection.execute(
             insert(stock_writes)
-            .values(site=place.slug, sku=sku, state="sent", written_at=place.clock.now(), **asdict(transfer))
+            .values(site=place.slug, sku=sku, state=state, written_at=place.clock.now(), **asdict(transfer))
             .returning(stock_writes.c.id)
         ).scalar_one()
     )
@@ -164,7 +174,7 @@ def _settle_doubtful(
 ) -> tuple[list[Row[Any]], set[str]]:
     """Proves or disproves earlier writes by reading; returns what was not done, and the SKUs that stay in doubt.
 
-    Only what provably never arrived is sent again.
+    Only what provably never arrived is sent again. A store that was restored since may have forgotten that it was.
     """
     if not rows:
         return [], set()
@@ -174,6 +184,7 @@ def _settle_doubtful(
         by_write[row.write_id].append(row)
     with place.store.reading() as connection:
         writes = list(connection.execute(select(stock_writes).where(stock_writes.c.id.in_(list(by_write)))))
+        restored_at = connection.execute(select(sites.c.restored_at).where(sites.c.slug == place.slug)).scalar()
     unsettled = [write for write in writes if write.state == "sent"]
     blocked = {write.sku for write in writes if write.state != "sent"}
     skus = sorted({write.sku for write in unsettled})
@@ -187,6 +198,8 @@ def _settle_doubtful(
             level, held_level = standing.quantity if standing else 0, held.quantity if held else None
             transfer = Transfer(write.base, write.target, write.held_before, write.held_after)
             proof = transfer.proof(level, held_level)
+            if proof is Proof.NEVER_ARRIVED and restored_at and write.written_at < restored_at:
+                proof = Proof.UNCERTAIN
             mine = by_write[write.id]
             if proof is Proof.ARRIVED:
                 outbox.mark_sent(connection, [row.id for row in mine], now)
@@ -222,6 +235,37 @@ def _hint(transfer: Transfer, level: int, held: int | None) -> str:
     if held == transfer.held_before:
         return "; the level in inspection looks as if it never arrived"
     return ""
+
+
+def _hold_maybe_done(place: Workplace, pending: list[Row[Any]], locations: Locations) -> set[str]:
+    """Leaves to a person what may have been added before the store was restored; returns the SKUs that then wait."""
+    with place.store.reading() as connection:
+        held = maybe_done(connection, place.slug, pending)
+    if not held:
+        return set()
+    sellable = locations.id(Location.SELLABLE)
+    skus = {row.payload["sku"] for row in held}
+    read = place.sparklayer.stock_levels(sorted(skus), [sellable])
+    sightings = []
+    with place.writing() as connection:
+        for row in held:
+            sku, quantity = row.payload["sku"], row.payload["quantity"]
+            standing = read.get((sku, sellable))
+            base = standing.quantity if standing else 0
+            transfer = Transfer(base, base + quantity, None, None)
+            write_id = _record_write(connection, place, sku, transfer, [row], state=Proof.UNCERTAIN)
+            sightings.append(
+                Sighting(
+                    Code.RESTOCK_UNCERTAIN,
+                    f"{quantity} x {sku} may have been added before the store was restored; look in SparkLayer and "
+                    "with the warehouse whether they are counted in already",
+                    f"write:{write_id}",
+                    row.return_id,
+                    sku=sku,
+                )
+            )
+        exceptions.settle(connection, place.slug, [], sightings, place.clock.now())
+    return skus
 
 
 # -- both ------------------------------------------------------------------------------------------------------------

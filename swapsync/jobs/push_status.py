@@ -13,6 +13,7 @@ from swapsync.connectors.errors import CredentialsRejected, NotFound, Refused, T
 from swapsync.connectors.sparklayer import OrderRef
 from swapsync.domain.returns import Condition
 from swapsync.jobs.delivery import STOP_AFTER, Outcome, attempt, deliver, note_outcome, noting
+from swapsync.jobs.restored import maybe_done, touched
 from swapsync.jobs.workplace import JobError, Tally, Workplace
 from swapsync.store import outbox
 from swapsync.store.events import Event, record_events
@@ -30,7 +31,9 @@ def push_status(place: Workplace, tally: Tally) -> None:
 
 
 def _write_notes(place: Workplace, rows: list[Row[Any]]) -> Outcome:
-    found, unseen = _look_for(place, [row for row in rows if row.state == "in_doubt"])
+    with place.store.reading() as connection:
+        relived = touched(connection, place.slug, [row.return_id for row in rows])
+    found, unseen = _look_for(place, [row for row in rows if row.state == "in_doubt" or row.return_id in relived])
     not_known = {row.id for row, _ in unseen}
     written = [row for row in rows if row.id in found]
     missing = [row for row in rows if row.id not in found | not_known]
@@ -105,7 +108,9 @@ def _report_findings(place: Workplace, rows: list[Row[Any]]) -> Outcome:
     settle a doubt, so a report whose reply was lost goes to a person instead of being sent again."""
     doubtful = [row for row in rows if row.state == "in_doubt"]
     with noting(place, rows) as connection:
+        doubtful += maybe_done(connection, place.slug, [row for row in rows if row.state == "pending"])
         taken = outbox.mark_in_doubt(connection, [row.id for row in rows if row.state == "pending"])
+        taken -= {row.id for row in doubtful}
     outcome = attempt(place, [row for row in rows if row.id in taken], lambda row: _report_finding(place, row))
     why = "no reply came, so Swap may have taken it: check the return in Swap before you retry"
     outcome.refused += [(row, why) for row in doubtful] + [(row, why) for row, _ in outcome.doubtful]

@@ -466,7 +466,7 @@ class Decisions:
         self.events.append(Event("swapsync", kind, detail, ret.return_id))
 
 
-UNDERIVED = ("outbox:", "write:", "ledger:")
+UNDERIVED = ("outbox:", "write:", "ledger:", "restored:")
 """Exceptions about deliveries and the ledger: the jobs that deliver and compare open and close them, not a decision."""
 
 _DERIVED = ("logistics", "inspection", "settlement", "po_number", "credited_basis")

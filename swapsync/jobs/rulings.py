@@ -11,12 +11,13 @@ from swapsync.connectors.swap_reader import MEANINGS
 from swapsync.domain.catalogue import CATALOGUE, Action, Code
 from swapsync.domain.settlement import UNANNOUNCED, Route, method_key
 from swapsync.domain.stock import Location, Proof
+from swapsync.jobs import restored
 from swapsync.jobs.compare import SUBJECT as CREDIT_SUBJECT
 from swapsync.jobs.push_restocks import stock_writes
 from swapsync.jobs.reread import raw_records
 from swapsync.jobs.stock_levels import level_effect
 from swapsync.store import exceptions, outbox, runs
-from swapsync.store.cases import rulings
+from swapsync.store.cases import credit_notes, rulings
 from swapsync.store.changes import changes_since, decided_entries
 from swapsync.store.db import Store
 from swapsync.store.events import Event, record_events
@@ -148,6 +149,8 @@ def _take(
         _settle_stock_write(connection, int(subject.removeprefix("write:")), action, now)
     elif action is Action.LINK_ORDER:
         _link_order(connection, row, value, actor, now)
+    elif subject.startswith(restored.SUBJECT):
+        _take_what_stands_for_ours(connection, row, now)
     elif action is Action.WRITE_OFF and row.code == Code.DELIVERY_FAILED:
         _write_off_delivery(connection, row)
     elif action is Action.WRITE_OFF and subject.startswith(UNANNOUNCED):
@@ -180,6 +183,8 @@ def _send_again(connection: Connection, row: Row[Any], now: datetime) -> None:
     if row.code == Code.DELIVERY_FAILED:
         outbox.retry(connection, row.site, [_outbox_id(row)], now)
         return
+    if row.subject.startswith(restored.SUBJECT):
+        raise RulingRefused("it is looked at again with every sync; accept what stands there, or correct it")
     platform_id = row.subject.removeprefix(CREDIT_SUBJECT)
     if not outbox.send_credit_again(connection, row.site, platform_id, now):
         raise RulingRefused(f"no credit note here belongs to transaction {platform_id.partition('@')[0]}")
@@ -253,6 +258,23 @@ def _settle_stock_write(connection: Connection, write_id: int, action: Action, n
     if written:
         out_of_inspection = level_effect(f"write:{write_id}", settled.sku, Location.INSPECTION)
         outbox.enqueue(connection, settled.site, [out_of_inspection], now)
+
+
+def _take_what_stands_for_ours(connection: Connection, row: Row[Any], now: datetime) -> None:
+    """What was credited before the store was restored counts in place of the credits that wait for this return."""
+    c = outbox.outbox.c
+    waiting = connection.execute(
+        select(c.id, c.effect_key)
+        .where(c.site == row.site, c.return_id == row.return_id)
+        .where(c.kind == outbox.Kind.CREDIT, c.state != "sent")
+    ).all()
+    outbox.mark_sent(connection, [effect.id for effect in waiting], now)
+    connection.execute(
+        update(credit_notes)
+        .where(credit_notes.c.site == row.site)
+        .where(credit_notes.c.platform_id.in_([effect.effect_key for effect in waiting]))
+        .values(state="delivered")
+    )
 
 
 def _link_order(connection: Connection, row: Row[Any], name: str, actor: str, now: datetime) -> None:

@@ -55,8 +55,8 @@ class Site(SQLModel, table=True):
     """One merchant. ``effects_from`` is the cut-over, fixed at the first run; credit notes are numbered here.
 
     ``policy`` is the fingerprint of the rules by which its returns were last decided. ``event_count`` and
-    ``last_event_hash`` are the head of its audit trail. ``restored_at`` is set while effects may have been delivered
-    that a restored store knows nothing of.
+    ``last_event_hash`` are the head of its audit trail. ``restored_at``: when this store was last restored from a
+    backup; returns submitted before may have had effects that it knows nothing of.
     """
 
     __tablename__ = "site"

@@ -1,0 +1,233 @@
+"""After a restore: what a store does not know of, because it was done after the store's backup was made.
+
+A return that was submitted before ``restored_at`` may have been credited, noted or restocked in the time that was lost,
+and findings of that time may be entered again days later, in another partition. So for as long as such returns live,
+what is to be written for them is looked for first, and what can't be looked for goes to a person. Nothing has to be
+cleared: it ends with these returns (docs/decisions/0015).
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import Connection, Row, and_, func, or_, select, update
+
+from swapsync.connectors.errors import CredentialsRejected, NotFound, Refused, TryLater, Unreachable
+from swapsync.connectors.sparklayer import OrderRef
+from swapsync.domain import money
+from swapsync.domain.catalogue import Code
+from swapsync.jobs.transactions import Transaction, read_transaction
+from swapsync.jobs.workplace import Workplace
+from swapsync.store import exceptions
+from swapsync.store.cases import credit_notes
+from swapsync.store.db import Store, chunks
+from swapsync.store.events import Event, record_events
+from swapsync.store.exceptions import Sighting
+from swapsync.store.outbox import Kind, hand_back, is_open, outbox, postpone_look
+from swapsync.store.runs import runs, sites
+from swapsync.store.staging import returns
+
+SUBJECT = "restored:"
+FORGOTTEN = "restored"
+"""Who may have sent a credit that was waiting in the backup: it is never withdrawn as one that nobody was given."""
+
+
+def mark_restored(store: Store, now: datetime, actor: str, *, numbers: dict[str, int], site: str | None = None) -> None:
+    """Notes that the store was restored, for every site or one.
+
+    ``numbers``: the highest credit note number known to be given out, by site; numbering goes on after it. What can't
+    be looked for outside (restocks, reports to Swap) counts as never tried, so that it is held before it is sent.
+    """
+    of_site = sites.c.slug == site if site else sites.c.slug.is_not(None)
+    with store.transaction() as connection:
+        for row in connection.execute(select(sites).where(of_site)).all():
+            last = max(row.last_credit_number, numbers.get(row.slug, 0))
+            connection.execute(
+                update(sites).where(sites.c.slug == row.slug).values(restored_at=now, last_credit_number=last)
+            )
+            connection.execute(
+                update(outbox)
+                .where(outbox.c.site == row.slug, outbox.c.kind.in_([Kind.RESTOCK, Kind.QUALITY_CONTROL]))
+                .where(outbox.c.state != "sent")
+                .values(attempts=0)
+            )
+            connection.execute(
+                update(outbox)
+                .where(outbox.c.site == row.slug, outbox.c.kind == Kind.CREDIT, is_open(outbox))
+                .values(claimed_by=FORGOTTEN, claimed_until=None)
+            )
+            detail = f"restored from a backup; credit notes go on after number {last}"
+            record_events(connection, row.slug, [Event("staff", "store_restored", detail, actor=actor)], now)
+
+
+def touched(connection: Connection, site: str, return_ids: Iterable[str]) -> set[str]:
+    """Which of these returns may have had effects that this store knows nothing of."""
+    return {
+        return_id
+        for part in chunks(sorted(set(return_ids)))
+        for return_id in connection.execute(
+            select(returns.c.return_id)
+            .join(sites, sites.c.slug == returns.c.site)
+            .where(returns.c.site == site, returns.c.return_id.in_(part), returns.c.submitted_at < sites.c.restored_at)
+        ).scalars()
+    }
+
+
+def maybe_done(connection: Connection, site: str, rows: Sequence[Row[Any]]) -> list[Row[Any]]:
+    """Effects that leave no mark outside and may have been done in the lost time; once tried since, they are known.
+
+    A return that was not delivered yet, when Swap was first read to the end after the restore, had no such effect.
+    """
+    first_poll = (
+        select(func.min(runs.c.finished_at))
+        .where(runs.c.site == sites.c.slug, runs.c.job == "poll_returns", runs.c.status == "ok")
+        .where(runs.c.started_at >= sites.c.restored_at)
+        .scalar_subquery()
+    )
+    after = or_(first_poll.is_(None), returns.c.delivered_at.is_(None), returns.c.delivered_at <= first_poll)
+    candidates = [row for row in rows if row.attempts == 0]
+    suspects = {
+        return_id
+        for part in chunks(sorted(touched(connection, site, [row.return_id for row in candidates])))
+        for return_id in connection.execute(
+            select(returns.c.return_id)
+            .join(sites, sites.c.slug == returns.c.site)
+            .where(returns.c.site == site, returns.c.return_id.in_(part), after)
+        ).scalars()
+    }
+    return [row for row in candidates if row.return_id in suspects]
+
+
+# -- credits ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Look:
+    """What stands outside of a batch of credits: to be sent, there already, not to be sent, or not readable now."""
+
+    to_send: list[Row[Any]] = field(default_factory=list)
+    standing: list[Row[Any]] = field(default_factory=list)
+    held: list[Row[Any]] = field(default_factory=list)
+    unread: list[tuple[Row[Any], str]] = field(default_factory=list)
+    looked_at: set[str] = field(default_factory=set)
+    sightings: list[Sighting] = field(default_factory=list)
+
+
+def look_for_credits(place: Workplace, rows: Sequence[Row[Any]]) -> Look:
+    """Reads the transactions of the orders of such returns, once an order, before any of their credits is sent.
+
+    Raises Unreachable or CredentialsRejected; then nothing is to be sent.
+    """
+    with place.store.reading() as connection:
+        returns_touched = touched(connection, place.slug, [row.return_id for row in rows])
+        known = _known(connection, place.slug, returns_touched)
+    look = Look()
+    standing: dict[tuple[str, str], list[Transaction] | str] = {}
+    for row in rows:
+        if row.return_id not in returns_touched:
+            look.to_send.append(row)
+            continue
+        address = row.payload["order"]["lookup_by"], row.payload["order"]["identifier"]
+        if address not in standing:
+            standing[address] = _transactions(place, OrderRef(*address))
+        found = standing[address]
+        if isinstance(found, str):
+            look.unread.append((row, found))
+            continue
+        look.looked_at.add(row.return_id)
+        ours = [each for each in found if _is_of(each, row.return_id)]
+        clash = _clash(known[row.return_id], ours)
+        if clash:
+            look.held.append(row)
+            look.sightings.append(_sighting(row, clash))
+        elif any(each.platform_id == row.effect_key for each in ours):
+            look.standing.append(row)
+        else:
+            look.to_send.append(row)
+    return look
+
+
+def note_look(connection: Connection, place: Workplace, look: Look) -> None:
+    """Opens and closes the exceptions about what stands there, and puts off what was not to be sent."""
+    held = [(row, "held: SparkLayer holds other credits of this return") for row in look.held]
+    for row, reason in [*held, *look.unread]:
+        postpone_look(connection, row, reason, place.clock.now())
+    not_sent = [*look.held, *(row for row, _ in look.unread)]
+    hand_back(connection, [row.id for row in not_sent if not row.claimed_by])
+    subjects = {SUBJECT + return_id for return_id in look.looked_at}
+    standing = [
+        row
+        for row in exceptions.open_of_code(connection, place.slug, Code.CREDIT_MISALIGNED)
+        if row.subject in subjects
+    ]
+    exceptions.settle(connection, place.slug, standing, look.sightings, place.clock.now())
+
+
+def _known(connection: Connection, site: str, return_ids: Iterable[str]) -> dict[str, dict[str, Row[Any]]]:
+    known: dict[str, dict[str, Row[Any]]] = defaultdict(dict)
+    for part in chunks(sorted(return_ids)):
+        for row in connection.execute(
+            select(credit_notes).where(and_(credit_notes.c.site == site, credit_notes.c.return_id.in_(part)))
+        ):
+            known[row.return_id][row.platform_id] = row
+    return known
+
+
+def _transactions(place: Workplace, order: OrderRef) -> list[Transaction] | str:
+    """What stands on the order, or why that can't be told now."""
+    try:
+        return [read_transaction(row) for row in place.sparklayer.transactions(order)]
+    except NotFound:
+        return []
+    except (Unreachable, CredentialsRejected):
+        raise
+    except (TryLater, Refused) as error:
+        return str(error)
+
+
+def _is_of(transaction: Transaction, return_id: str) -> bool:
+    return bool(re.fullmatch(rf"swap:{re.escape(return_id)}:(credit|void):[^:]+", transaction.platform_id))
+
+
+def _clash(known: dict[str, Row[Any]], ours: Sequence[Transaction]) -> str:
+    """How what stands there contradicts what this store knows, in words; blank if it doesn't."""
+    voided = {note.voids for note in known.values()}
+    issued = {key: note for key, note in known.items() if note.state != "void" or note.number in voided}
+    unknown = [f"{each.platform_id} of {each.written}" for each in ours if each.platform_id not in issued]
+    different = []
+    for each in ours:
+        note = issued.get(each.platform_id)
+        if note is not None and not _same(note, each):
+            total = money.to_text(-(note.net + note.tax), note.currency)
+            different.append(f"{each.platform_id} is {each.written} there and {total} here")
+    twice = len({each.platform_id for each in ours}) < len(ours)
+    return "; ".join(
+        [
+            *([f"this store knows nothing of {', '.join(unknown)}"] if unknown else []),
+            *different,
+            *(["one of them stands there more than once"] if twice else []),
+        ]
+    )
+
+
+def _same(note: Row[Any], transaction: Transaction) -> bool:
+    total = Decimal(money.to_text(-(note.net + note.tax), note.currency))
+    if note.kind == "void":
+        total = -total
+    return transaction.total == total and transaction.currency in ("", note.currency.upper())
+
+
+def _sighting(row: Row[Any], clash: str) -> Sighting:
+    return Sighting(
+        Code.CREDIT_MISALIGNED,
+        f"{row.target}: the store was restored, and SparkLayer holds what was credited before that: {clash}. Nothing "
+        "is credited for this return until both agree: enter the findings again as they were, or correct the "
+        "transactions in SparkLayer; accept takes what stands there for our credit",
+        SUBJECT + row.return_id,
+        row.return_id,
+        order_name=row.target.removeprefix("order "),
+    )

@@ -1,0 +1,272 @@
+"""The danger of a restore: what was done since the backup is not done a second time."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from swapsync.connectors.sparklayer import OrderRef
+from swapsync.jobs.restored import mark_restored
+from swapsync.jobs.rulings import rule
+from swapsync.jobs.workplace import Workplace
+from swapsync.sandbox.faults import Fault
+from swapsync.sandbox.world import World
+from swapsync.store.backup import back_up, restore
+from swapsync.store.db import Store
+from tests.conftest import Desk, FixedClock, run
+from tests.rules import scenario as s
+
+Restore = Callable[[], Workplace]
+
+
+@pytest.fixture
+def backed_up(desk: Desk, store: Store, tmp_path: Path, clock: FixedClock) -> Callable[[], Restore]:
+    """Backs the store up; what it returns restores it, a day later, and opens the desk again."""
+
+    def back() -> Restore:
+        file = tmp_path / "backup.db"
+        back_up(store, file)
+
+        def put_back() -> Workplace:
+            clock.forward(days=1)
+            store.close()
+
+            def mark(copy: Store, numbers: dict[str, int]) -> None:
+                mark_restored(copy, clock.now(), "kim", numbers=numbers)
+
+            restore(Path(str(store.engine.url.database)), file, clock.now(), mark)
+            clock.forward(minutes=1)
+            return desk()
+
+        return put_back
+
+    return back
+
+
+def returned_and_received(world: World, place: Workplace) -> None:
+    s.order(world)
+    s.returned(world, **s.DELIVERED)
+    run(place)
+
+
+def outside(world: World) -> tuple[object, ...]:
+    """Everything that money, stock and notes come to on the other side."""
+    return s.credits(world), s.levels(world), s.tokens(world), world.sparklayer.balance(s.BUYER)
+
+
+@s.one_store_is_enough
+def test_credit_restock_and_note_that_the_store_forgot_are_not_made_again(
+    desk: Desk, world: World, clock: FixedClock, backed_up: Callable[[], Restore]
+) -> None:
+    world.sparklayer.set_level("MUG", "default", 20)
+    returned_and_received(world, desk())
+    put_back = backed_up()
+    s.found(desk(), "sellable", 4)
+    run(desk())
+    done = outside(world)
+    assert done[0] == {"swap:R1:credit:1": "-48.00"}
+    assert s.levels(world)["default"] == 24
+
+    place = put_back()
+    run(place)
+    s.found(place, "sellable", 4)
+    for _ in range(3):
+        clock.forward(hours=2)
+        run(place)
+
+    assert outside(world) == done
+    assert s.open_codes(place) == ["RESTOCK_UNCERTAIN"]
+    assert [note.state for note in s.documents(place)] == ["delivered"]
+
+
+@s.one_store_is_enough
+def test_the_same_with_a_decision_that_was_in_the_backup_and_delivered_after_it(
+    desk: Desk, world: World, clock: FixedClock, backed_up: Callable[[], Restore]
+) -> None:
+    world.sparklayer.set_level("MUG", "default", 20)
+    returned_and_received(world, desk())
+    s.found(desk(), "sellable", 4)
+    run(desk(), "reconcile")
+    put_back = backed_up()
+    run(desk())
+    done = outside(world)
+
+    place = put_back()
+    for _ in range(3):
+        run(place)
+        clock.forward(hours=2)
+
+    assert outside(world) == done
+    assert s.open_codes(place) == ["RESTOCK_UNCERTAIN"]
+
+
+@s.one_store_is_enough
+@pytest.mark.parametrize(("action", "level"), [("written", 24), ("not-written", 28)])
+def test_a_person_decides_whether_the_restock_was_made(
+    desk: Desk, world: World, backed_up: Callable[[], Restore], clock: FixedClock, action: str, level: int
+) -> None:
+    world.sparklayer.set_level("MUG", "default", 20)
+    returned_and_received(world, desk())
+    put_back = backed_up()
+    s.found(desk(), "sellable", 4)
+    run(desk())
+    place = put_back()
+    s.found(place, "sellable", 4)
+    run(place)
+    (held,) = s.open_exceptions(place)
+
+    rule(place.store, held.id, action, actor="kim", now=clock.now())
+    for _ in range(2):
+        clock.forward(hours=2)
+        run(place)
+
+    assert s.levels(world)["default"] == level
+    assert s.open_codes(place) == []
+
+
+@s.one_store_is_enough
+def test_findings_entered_again_in_another_partition_credit_nothing_until_a_person_decides(
+    desk: Desk, world: World, clock: FixedClock, backed_up: Callable[[], Restore]
+) -> None:
+    returned_and_received(world, desk())
+    put_back = backed_up()
+    for _ in range(2):
+        s.found(desk(), "sellable", 2)
+        run(desk())
+    two = {"swap:R1:credit:1": "-24.00", "swap:R1:credit:2": "-24.00"}
+    assert s.credits(world) == two
+
+    place = put_back()
+    s.found(place, "sellable", 4)
+    for _ in range(3):
+        run(place)
+        clock.forward(hours=2)
+    assert s.credits(world) == two
+    (held,) = [row for row in s.open_exceptions(place) if row.code == "CREDIT_MISALIGNED"]
+    assert 'this store knows nothing of swap:R1:credit:2 of "-24.00"' in held.detail
+    assert 'swap:R1:credit:1 is "-24.00" there and -48.00 here' in held.detail
+
+    rule(place.store, held.id, "accept", actor="kim", now=clock.now())
+    for _ in range(2):
+        clock.forward(hours=2)
+        run(place)
+    assert s.credits(world) == two
+    assert "CREDIT_MISALIGNED" not in s.open_codes(place)
+    assert [note.state for note in s.documents(place)] == ["delivered"]
+
+
+@s.one_store_is_enough
+def test_findings_entered_again_as_they_were_agree_by_themselves(
+    desk: Desk, world: World, clock: FixedClock, backed_up: Callable[[], Restore]
+) -> None:
+    returned_and_received(world, desk())
+    put_back = backed_up()
+    for _ in range(2):
+        s.found(desk(), "sellable", 2)
+        run(desk())
+    done = s.credits(world)
+
+    place = put_back()
+    s.found(place, "sellable", 2)
+    run(place)
+    assert "CREDIT_MISALIGNED" in s.open_codes(place)
+    clock.forward(days=7)
+    s.found(place, "sellable", 2)
+    run(place)
+    clock.forward(hours=2)
+    run(place)
+
+    assert s.credits(world) == done
+    assert "CREDIT_MISALIGNED" not in s.open_codes(place)
+    assert [note.state for note in s.documents(place)] == ["delivered", "delivered"]
+    assert len(s.tokens(world)) == len(set(s.tokens(world)))
+
+
+@s.one_store_is_enough
+def test_a_return_that_came_after_the_restore_goes_its_way(
+    desk: Desk, world: World, clock: FixedClock, backed_up: Callable[[], Restore]
+) -> None:
+    world.sparklayer.set_level("MUG", "default", 20)
+    returned_and_received(world, desk())
+    place = backed_up()()
+    clock.forward(hours=1)
+    s.second(world, **(s.DELIVERED | {"created": clock.now()}))
+    run(place)
+    s.found(place, "sellable", 4, rma="RMA-2")
+    run(place)
+
+    assert s.credits(world) == {"swap:R2:credit:1": "-48.00"}
+    assert s.levels(world)["default"] == 24
+    assert s.open_codes(place) == []
+
+
+@s.one_store_is_enough
+def test_a_parcel_that_came_after_the_restore_is_restocked_without_a_question(
+    desk: Desk, world: World, clock: FixedClock, backed_up: Callable[[], Restore]
+) -> None:
+    world.sparklayer.set_level("MUG", "default", 20)
+    s.order(world)
+    s.returned(world)
+    run(desk())
+    place = backed_up()()
+    run(place)
+    clock.forward(hours=5)
+    s.returned(world, **(s.DELIVERED | {"updated": clock.now()}))
+    run(place)
+    s.found(place, "sellable", 4)
+    run(place)
+
+    assert s.levels(world)["default"] == 24
+    assert s.open_codes(place) == []
+
+
+@s.one_store_is_enough
+def test_while_the_transactions_cannot_be_read_nothing_is_credited(
+    desk: Desk, world: World, clock: FixedClock, backed_up: Callable[[], Restore]
+) -> None:
+    returned_and_received(world, desk())
+    place = backed_up()()
+    s.found(place, "sellable", 4)
+    world.faults.add(Fault(kind="status", status=503, method="GET", path_contains="/transactions", times=None))
+    for _ in range(2):
+        run(place)
+        clock.forward(hours=2)
+    assert s.credits(world) == {}
+
+    world.faults.clear()
+    run(place)
+    assert s.credits(world) == {"swap:R1:credit:1": "-48.00"}
+
+
+@s.one_store_is_enough
+def test_credit_notes_go_on_after_the_numbers_of_the_lost_time(
+    desk: Desk, world: World, clock: FixedClock, backed_up: Callable[[], Restore]
+) -> None:
+    returned_and_received(world, desk())
+    put_back = backed_up()
+    s.found(desk(), "sellable", 4)
+    run(desk())
+
+    place = put_back()
+    s.second(world, **(s.APPROVED | {"created": clock.now()}))
+    run(place)
+
+    assert [note.number for note in s.documents(place)] == ["CN-000002"]
+
+
+def test_a_store_restored_by_other_means_is_told_so(desk: Desk, world: World, clock: FixedClock) -> None:
+    world.sparklayer.set_level("MUG", "default", 20)
+    place = desk()
+    returned_and_received(world, place)
+    forgotten = {"platform_id": "swap:R1:credit:7", "total_minor": -1200, "currency": "GBP", "details": {}}
+    place.sparklayer.put_transaction(OrderRef("platform", "5001"), **forgotten)
+
+    mark_restored(place.store, clock.now(), "kim", numbers={"default": 41})
+    clock.forward(minutes=1)
+    s.found(place, "sellable", 4)
+    run(place)
+
+    assert s.credits(world) == {"swap:R1:credit:7": "-12.00"}
+    assert s.levels(world)["default"] == 20
+    assert s.open_codes(place) == ["CREDIT_MISALIGNED", "RESTOCK_UNCERTAIN"]
+    assert [note.number for note in s.documents(place)] == ["CN-000042"]
