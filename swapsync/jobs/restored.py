@@ -3,7 +3,7 @@
 A return that was submitted before ``restored_at`` may have been credited, noted or restocked in the time that was lost,
 and findings of that time may be entered again days later, in another partition. So for as long as such returns live,
 what is to be written for them is looked for first, and what can't be looked for goes to a person. Nothing has to be
-cleared: it ends with these returns (docs/decisions/0015).
+cleared: it ends with these returns (docs/decisions/0017).
 """
 
 import re

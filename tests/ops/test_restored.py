@@ -92,6 +92,7 @@ def test_the_same_with_a_decision_that_was_in_the_backup_and_delivered_after_it(
     done = outside(world)
 
     place = put_back()
+    run(place, "push_restocks")  # before anything is read again
     for _ in range(3):
         run(place)
         clock.forward(hours=2)

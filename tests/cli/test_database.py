@@ -1,0 +1,107 @@
+"""db backup, db restore and db restored, as people type them."""
+
+import sqlite3
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from loguru import logger
+from sqlalchemy import select
+
+from swapsync.cli import main
+from swapsync.sandbox.server import Sandbox
+from swapsync.sandbox.world import World
+from swapsync.store.db import Store
+from swapsync.store.runs import sites
+from tests.rules.scenario import one_store_is_enough
+
+
+@dataclass
+class Ended:
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def swapsync(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    server: Sandbox,
+    world: World,
+    database_url: str,
+    tmp_path: Path,
+) -> Callable[..., Ended]:
+    for name, value in (server.environment() | {"SWAPSYNC_DATABASE_URL": database_url}).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: str) -> Ended:
+        monkeypatch.setattr(sys, "argv", ["swapsync", *arguments])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        logger.remove()
+        said = capsys.readouterr()
+        return Ended(int(ended.value.code or 0), said.out, said.err)
+
+    return call
+
+
+@one_store_is_enough
+def test_a_backup_and_its_restore(swapsync: Callable[..., Ended], tmp_path: Path) -> None:
+    swapsync("sync")
+    made = swapsync("db", "backup", "backup.db")
+    assert (made.code, made.err) == (0, "")
+    assert made.out.startswith("backup.db: schema 0002, verified; ")
+    assert "7 run rows" in made.out
+
+    again = swapsync("db", "backup", "backup.db")
+    assert (again.code, again.err) == (2, "swapsync: backup.db exists already; nothing was overwritten\n")
+
+    put_back = swapsync("db", "restore", "backup.db", "--last-credit-note", "41")
+    assert put_back.code == 0
+    assert "what was there is now" in put_back.out
+    with sqlite3.connect(tmp_path / "swapsync.db") as connection:
+        restored_at, number = connection.execute("SELECT restored_at, last_credit_number FROM site").fetchone()
+    assert restored_at
+    assert number == 41
+    assert swapsync("sync").code == 0
+
+
+@one_store_is_enough
+def test_a_file_that_is_no_backup_is_one_line(swapsync: Callable[..., Ended], tmp_path: Path) -> None:
+    (tmp_path / "letter").write_text("Dear Sir or Madam,")
+
+    for name in ("letter", "missing"):
+        refused = swapsync("db", "restore", name)
+        assert (refused.code, refused.out, refused.err.count("\n")) == (2, "", 1)
+
+
+def test_a_postgresql_store_is_left_to_its_own_tools_and_told_that_it_was_restored(
+    swapsync: Callable[..., Ended], store: Store
+) -> None:
+    swapsync("sync")
+    if not store.is_sqlite:
+        made, put_back = swapsync("db", "backup", "b.dump"), swapsync("db", "restore", "b.dump")
+        assert (made.code, put_back.code) == (2, 2)
+        assert f"pg_dump --format=custom --file=b.dump {store.engine.url.database}" in made.err
+        assert "pg_restore, then run swapsync db restored" in put_back.err
+
+    assert swapsync("db", "restored", "--last-credit-note", "7").code == 0
+
+    with store.reading() as connection:
+        row = connection.execute(select(sites)).one()
+    assert row.restored_at is not None
+    assert row.last_credit_number == 7
+
+
+@one_store_is_enough
+def test_the_number_of_a_credit_note_belongs_to_one_site(swapsync: Callable[..., Ended], store: Store) -> None:
+    with store.transaction() as connection:
+        connection.execute(sites.insert(), [{"slug": slug, "last_credit_number": 0} for slug in ("acme", "beta")])
+
+    refused = swapsync("db", "restored", "--last-credit-note", "7")
+    assert refused.err == ("swapsync: --last-credit-note needs --site, one of acme, beta: each has its own numbers\n")
