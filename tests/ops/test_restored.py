@@ -50,8 +50,8 @@ def returned_and_received(world: World, place: Workplace) -> None:
 
 
 def outside(world: World) -> tuple[object, ...]:
-    """Everything that money, stock and notes come to on the other side."""
-    return s.credits(world), s.levels(world), s.tokens(world), world.sparklayer.balance(s.BUYER)
+    """Everything that money, sellable stock and notes come to on the other side."""
+    return s.credits(world), s.levels(world)["default"], s.tokens(world), world.sparklayer.balance(s.BUYER)
 
 
 @s.one_store_is_enough
@@ -121,7 +121,7 @@ def test_a_person_decides_whether_the_restock_was_made(
         clock.forward(hours=2)
         run(place)
 
-    assert s.levels(world)["default"] == level
+    assert s.levels(world) == {"inspection": 0, "default": level, "damaged": None}
     assert s.open_codes(place) == []
 
 
