@@ -27,7 +27,7 @@ from swapsync.store.cases import credit_notes
 from swapsync.store.db import Store, chunks
 from swapsync.store.events import Event, record_events
 from swapsync.store.exceptions import Sighting
-from swapsync.store.outbox import Kind, hand_back, is_open, outbox, postpone_look
+from swapsync.store.outbox import Kind, is_open, outbox, postpone_look
 from swapsync.store.runs import runs, sites
 from swapsync.store.staging import returns
 
@@ -156,8 +156,6 @@ def note_look(connection: Connection, place: Workplace, look: Look) -> None:
     held = [(row, "held: SparkLayer holds other credits of this return") for row in look.held]
     for row, reason in [*held, *look.unread]:
         postpone_look(connection, row, reason, place.clock.now())
-    not_sent = [*look.held, *(row for row, _ in look.unread)]
-    hand_back(connection, [row.id for row in not_sent if not row.claimed_by])
     subjects = {SUBJECT + return_id for return_id in look.looked_at}
     standing = [
         row
