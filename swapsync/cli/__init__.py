@@ -7,7 +7,20 @@ from typing import NoReturn
 
 import typer
 
-from swapsync.cli import backfill, daemon, database, demo, doctor, look, preview, reconcile, run, trail, work
+from swapsync.cli import (
+    backfill,
+    corrections,
+    daemon,
+    database,
+    demo,
+    doctor,
+    look,
+    preview,
+    reconcile,
+    run,
+    trail,
+    work,
+)
 
 app = typer.Typer(
     name="swapsync",
@@ -17,7 +30,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Turns returns in Swap into credit notes, restocks and status on SparkLayer orders.",
 )
-for commands in (demo, run, daemon, backfill, reconcile, look, preview, work, trail, doctor, database):
+for commands in (demo, run, daemon, backfill, reconcile, look, preview, corrections, work, trail, doctor, database):
     commands.register(app)
 
 

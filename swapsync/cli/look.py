@@ -265,6 +265,9 @@ _NOTE_COLUMNS: Columns = {
     " tax": lambda note: note["tax"],
     " gross": lambda note: f"{note['gross']} {note['currency']}",
     "state": lambda note: note["state"],
+    "void": lambda note: (
+        f"of {note['voids']}" if note["voids"] else f"by {note['voided_by']}" if note["voided_by"] else ""
+    ),
     "PO": lambda note: note["po_number"],
 }
 
@@ -292,7 +295,7 @@ def show_credit_note(
         print_json(item)
         return
     print_facts(
-        f"Credit note {item['number']}",
+        f"{'Void' if item['voids'] else 'Credit note'} {item['number']}",
         {
             "site": item["site"],
             "issued": _when(item["issued_at"]),
@@ -304,6 +307,9 @@ def show_credit_note(
             "tax": f"{item['tax']} {item['currency']}",
             "gross": f"{item['gross']} {item['currency']}",
             "state": item["state"],
+            "voids": item["voids"],
+            "voided by": item["voided_by"],
+            "because": item["reason"] and f"{item['reason']} ({item['actor']})",
             "in SparkLayer": f"transaction {item['platform_id']}",
         },
     )

@@ -178,19 +178,27 @@ class SparkLayerClient:
         return self._objects("GET", f"{_order_path(order)}/transactions")
 
     def put_transaction(
-        self, order: OrderRef, *, platform_id: str, total_minor: int, currency: str, details: dict[str, Any]
+        self,
+        order: OrderRef,
+        *,
+        platform_id: str,
+        total_minor: int,
+        currency: str,
+        details: dict[str, Any],
+        counts: bool = True,
     ) -> None:
         """Records a refund of ``total_minor`` (minor units, below zero) that lowers what the customer owes.
 
         The same ``platform_id`` again replaces the refund. ``details`` (JSON values) are kept beside it verbatim.
-        Raises ValueError unless ``total_minor`` is below zero.
+        Without ``counts`` it only stands there, and what it did before is undone. Raises ValueError for one that counts
+        and is not below zero.
         """
-        if total_minor >= 0:
+        if counts and total_minor >= 0:
             raise ValueError(f"a refund is below zero, not {total_minor}")
         transaction = {
             "platform_id": platform_id,
             "total": {"number": money.to_text(total_minor, currency), "currency": currency},
-            "apply_to_balance": True,
+            "apply_to_balance": counts,
             "full_transaction": details,
         }
         self._connection.request("PUT", f"{_order_path(order)}/transactions", json=transaction, repeatable=True)

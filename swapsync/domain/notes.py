@@ -39,6 +39,11 @@ CREDIT_MARK = ":credit:"
 """What the transaction id of a credit has that no other effect's has."""
 
 
+def void_platform_id(return_id: str, n: int) -> str:
+    """The SparkLayer transaction id of what undoes a return's n-th credit."""
+    return f"swap:{return_id}:void:{n}"
+
+
 def credit_platform_id(return_id: str, n: int) -> str:
     """The SparkLayer transaction id of a return's n-th credit, counted from 1 (worker.md section 4, rule 3)."""
     return f"swap:{return_id}{CREDIT_MARK}{n}"

@@ -137,6 +137,17 @@ class DeliveredCredit:
 
 
 @dataclass(frozen=True, slots=True)
+class Voided:
+    """A credit note that another one, ``by``, undoes; ``gross`` in minor units. ``delivered``: it is undone outside."""
+
+    number: str
+    by: str
+    gross: int
+    reason: str
+    delivered: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Ruling:
     """What a person decided about an exception. It holds as long as the exception says what they read."""
 
@@ -160,6 +171,7 @@ class ReturnFacts:
     credited_basis: str = ""
     credit_count: int = 0
     delivered_credits: tuple[DeliveredCredit, ...] = ()
+    voids: tuple[Voided, ...] = ()
     moved: Mapping[tuple[str, str], Mapping[Step, int]] = field(default_factory=dict)
     move_counts: Mapping[tuple[str, str], Mapping[Step, int]] = field(default_factory=dict)
     stock_skus: Mapping[str, str] = field(default_factory=dict)
@@ -486,6 +498,7 @@ class _Book:
             self._hold_all(Code.ORDER_CHANGED, "", f"order {order.visible} was cancelled")
         if self.facts.credited_basis:
             self._check_unchanged()
+        self._check_voids(order)
         self._check_payment(order)
 
     def _hold_all(
@@ -509,6 +522,19 @@ class _Book:
         if relied_on_swap and not ret.called_off and (refused or not self._closed_and_delivered):
             detail = f"credited on Swap's word; Swap now says {ret.status}, {ret.delivery}, QC {ret.qc}"
             self._hold_all(code, "swap", detail)
+
+    def _check_voids(self, order: Order) -> None:
+        """Rule 3: what was voided is not credited again before the void is delivered and a person has ruled."""
+        for void in self.facts.voids:
+            amount = f"{money.to_text(void.gross, order.currency)} {order.currency}"
+            detail = f"credit note {void.number} of {amount} was voided by {void.by}: {void.reason}"
+            code = Code.RETURN_CHANGED_AFTER_CREDIT
+            ruling = self._open(code, f"void:{void.by}", detail, holds=Holds.CREDIT)
+            if ruling is not None and ruling.action is Action.DENY:
+                self.denied = True
+            if not void.delivered:
+                self.money_held = True
+                self._say(3, Verdict.HOLDS, f"{void.by} is still to be delivered")
 
     def check_inspection(self) -> None:
         """Whether goods have waited for the warehouse for too long."""

@@ -187,11 +187,21 @@ def _targets(connection: Connection, place: Workplace, period: Period) -> list[T
 
 
 def _notes(connection: Connection, site: str, order_ids: Sequence[str]) -> dict[str, Row[Any]]:
-    """All credit notes of these orders, whenever they were issued, by platform id."""
+    """All credit notes of these orders, whenever they were issued, by platform id.
+
+    ``void``: how far the void of a credit note is with its delivery, None where there is none.
+    """
+    void = credit_notes.alias()
+    its_void = (
+        select(void.c.state)
+        .where(void.c.site == credit_notes.c.site, void.c.voids == credit_notes.c.number)
+        .scalar_subquery()
+        .label("void")
+    )
     return {
         row.platform_id: row
         for row in connection.execute(
-            select(credit_notes, returns.c.rma_number)
+            select(credit_notes, returns.c.rma_number, its_void)
             .outerjoin(
                 returns, and_(returns.c.site == credit_notes.c.site, returns.c.return_id == credit_notes.c.return_id)
             )
@@ -215,7 +225,9 @@ def _settle(
         steady = {
             platform_id: note
             for platform_id, note in after.items()
-            if platform_id in before and before[platform_id].state == note.state and note.order_id in order_ids
+            if platform_id in before
+            and (before[platform_id].state, before[platform_id].void) == (note.state, note.void)
+            and note.order_id in order_ids
         }
         notes_of = defaultdict(list)
         for note in steady.values():
@@ -268,23 +280,26 @@ def _wrong_notes(
 
 def _fault(note: Row[Any], transactions: Sequence[Transaction] | None) -> str:
     """What is wrong between a credit note and SparkLayer, blank if nothing is; None: the order is gone."""
-    if note.state == "pending":
+    if note.state == "pending" or note.void in ("pending", "failed"):
         return ""
     found = [each for each in transactions or () if each.platform_id == note.platform_id]
-    if note.state != "delivered":
+    stands = note.state == "delivered" or note.void is not None
+    if not stands:
         return f"it stands in SparkLayer, and here the credit note is {note.state}" if found else ""
     if transactions is None:
         return "SparkLayer no longer has the order"
     if len(found) != 1:
         return f"it stands in SparkLayer {len(found)} times" if found else "it is missing in SparkLayer"
-    total = money.to_text(-(note.net + note.tax), note.currency)
+    gross = note.net + note.tax
+    total = money.to_text(gross if note.kind == "void" else -gross, note.currency)
+    counts = note.kind == "credit" and note.void is None
     faults = []
     if found[0].total != Decimal(total):
         faults.append(f"its total in SparkLayer is {found[0].written} instead of {total}")
     if found[0].currency not in ("", note.currency.upper()):
         faults.append(f"in SparkLayer it is in {found[0].currency}")
-    if not found[0].applied:
-        faults.append("in SparkLayer it does not count towards the customer's balance")
+    if found[0].applied != counts:
+        faults.append(f"in SparkLayer it {'does not count' if counts else 'counts'} towards the customer's balance")
     return "; ".join(faults)
 
 
@@ -299,7 +314,7 @@ def _strays(
         platform_id = transaction.platform_id
         note = known.get(platform_id)
         if platform_id.startswith(OUR_PREFIX) and (note is None or note.order_id != target.order_id):
-            return_id = platform_id.removeprefix(OUR_PREFIX).rpartition(":credit:")[0]
+            return_id = platform_id.removeprefix(OUR_PREFIX).rsplit(":", 2)[0]
             rma_number = rma_numbers.get((target.order_id, return_id))
             yield Sighting(
                 Code.CREDIT_MISALIGNED,

@@ -137,7 +137,8 @@ def _described(place: Workplace, effect: Effect, levels: Levels | None) -> tuple
         details, currency = payload["details"], payload["currency"]
         amount = money.to_text(abs(payload["total"]), currency)
         po_number = f", PO {details['customer_reference']}" if details["customer_reference"] else ""
-        return f"credit {amount} {currency} for RMA {details['rma_number']}{po_number}", {
+        done = f"void {details['voids']} of" if "voids" in details else "credit"
+        return f"{done} {amount} {currency} for RMA {details['rma_number']}{po_number}", {
             "order": effect.target.removeprefix("order "),
             "rma_number": details["rma_number"],
             "credit_note": details["credit_note"],

@@ -41,6 +41,7 @@ def _batch(place: Workplace, rows: list[Row[Any]]) -> Outcome:
         note_look(connection, place, look)
         outbox.hand_back(connection, [row.id for row in outcome.untried if row is not outcome.broke_off])
         _set_state(connection, place.slug, outcome.sent, "delivered")
+        _void(connection, place.slug, [row.payload["voids"] for row in outcome.sent if "voids" in row.payload])
         _set_state(connection, place.slug, gave_up, "failed")
         mark_dirty(connection, place.slug, returns.c.return_id.in_([row.return_id for row in outcome.sent]))
         record_events(
@@ -48,7 +49,10 @@ def _batch(place: Workplace, rows: list[Row[Any]]) -> Outcome:
             place.slug,
             [
                 Event(
-                    *("sparklayer", "credit_delivered", f"{row.effect_key} on {row.target}", row.return_id),
+                    "sparklayer",
+                    "void_delivered" if "voids" in row.payload else "credit_delivered",
+                    f"{row.effect_key} on {row.target}",
+                    row.return_id,
                     before={"state": "pending"},
                     after={"state": "delivered", "total": _amount(row.payload)},
                 )
@@ -64,14 +68,20 @@ def _amount(payload: dict[str, Any]) -> str:
 
 
 def _send(place: Workplace, row: Row[Any]) -> None:
-    payload = row.payload
-    place.sparklayer.put_transaction(
-        OrderRef(**payload["order"]),
-        platform_id=payload["platform_id"],
-        total_minor=payload["total"],
-        currency=payload["currency"],
-        details=payload["details"],
-    )
+    """A credit is one transaction that counts. A void takes it out of the balance and stands beside it, not counting:
+
+    a transaction above zero that counts would be a payment, and lower what the customer owes once more.
+    """
+    voided = row.payload.get("voids")
+    for payload in (voided, row.payload) if voided else (row.payload,):
+        place.sparklayer.put_transaction(
+            OrderRef(**row.payload["order"]),
+            platform_id=payload["platform_id"],
+            total_minor=payload["total"],
+            currency=row.payload["currency"],
+            details=payload["details"],
+            counts=voided is None,
+        )
 
 
 def _set_state(connection: Connection, site: str, rows: list[Row[Any]], state: str) -> None:
@@ -79,4 +89,12 @@ def _set_state(connection: Connection, site: str, rows: list[Row[Any]], state: s
         update(credit_notes)
         .where(credit_notes.c.site == site, credit_notes.c.platform_id.in_([row.effect_key for row in rows]))
         .values(state=state)
+    )
+
+
+def _void(connection: Connection, site: str, voided: list[dict[str, Any]]) -> None:
+    connection.execute(
+        update(credit_notes)
+        .where(credit_notes.c.site == site, credit_notes.c.platform_id.in_([each["platform_id"] for each in voided]))
+        .values(state="void")
     )

@@ -91,6 +91,7 @@ def totals(reports: Iterable[MonthEnd]) -> Totals:
     - ``returns``: all that were submitted, closed or credited in it, and the same ``by_settlement`` as it stands now;
       ``without_value`` of them carry no value in Swap;
     - ``credit_notes``: ``issued`` in it, which is the sum of ``delivered``, ``pending``, ``failed`` and ``void``;
+      ``voids`` issued in it, which undo credit notes of this or an earlier period; ``credited``: issued less voids;
     - ``gateway_refunds``: what Swap says that it gave back on returns closed in it;
     - ``settled_outside``: what was settled before the cut-over, and is in none of the others.
     """
@@ -127,10 +128,14 @@ class _Figures:
             self.values["gateway_refunds"] += row.refunded
 
     def add_note(self, note: Row[Any]) -> None:
-        for name in ("issued", note.state):
+        sign = _sign(note)
+        for name in ("issued", note.state) if sign > 0 else ("voids",):
             self.counts[f"notes {name}"] += 1
             self.values[f"net {name}"] += note.net
             self.values[f"tax {name}"] += note.tax
+        self.counts["notes credited"] += sign
+        self.values["net credited"] += sign * note.net
+        self.values["tax credited"] += sign * note.tax
 
     def as_json(self, currency: str) -> dict[str, Any]:
         def text(minor: int) -> str:
@@ -150,7 +155,7 @@ class _Figures:
                 "without_value": self.counts["without_value"],
                 "by_settlement": {state.value: returned(state) for state in SETTLEMENTS},
             },
-            "credit_notes": {name: credited(name) for name in ("issued", *NOTE_STATES)},
+            "credit_notes": {name: credited(name) for name in ("issued", *NOTE_STATES, "voids", "credited")},
             "gateway_refunds": {
                 "count": self.counts["gateway_refunds"],
                 "amount": text(self.values["gateway_refunds"]),
@@ -198,6 +203,10 @@ _NOTE_COLUMNS = (
     "tax",
     "gross",
     "transaction",
+    "kind",
+    "voids",
+    "reason",
+    "credited",
 )
 _LINE_COLUMNS = (
     "site",
@@ -213,6 +222,7 @@ _LINE_COLUMNS = (
     "gross",
     "reason_code",
     "reason",
+    "kind",
 )
 _DIFFERENCE_COLUMNS = ("site", "code", "rma_number", "return_id", "order_name", "detail", "amount", "currency")
 
@@ -241,7 +251,8 @@ def _return_cells(report: MonthEnd, rows: Iterable[Row[Any]]) -> Iterable[list[C
     for row in rows:
         notes = notes_of[row.return_id]
         currency = notes[0].currency if notes else row.currency
-        net, tax = sum(note.net for note in notes), sum(note.tax for note in notes)
+        net = sum(_sign(note) * note.net for note in notes)
+        tax = sum(_sign(note) * note.tax for note in notes)
         yield [
             row.site,
             row.rma_number,
@@ -278,6 +289,10 @@ def _note_cells(note: Row[Any]) -> list[Cell]:
         note.currency,
         *(_amount(minor, note.currency) for minor in (note.net, note.tax, note.net + note.tax)),
         note.platform_id,
+        note.kind,
+        note.voids,
+        note.reason,
+        _amount(_sign(note) * (note.net + note.tax), note.currency),
     ]
 
 
@@ -294,6 +309,7 @@ def _line_cells(line: Row[Any]) -> list[Cell]:
         *(_amount(minor, line.currency) for minor in (line.net, line.tax, line.net + line.tax)),
         line.reason_code,
         line.reason or "",
+        line.note_kind,
     ]
 
 
@@ -309,6 +325,11 @@ def _difference_cells(each: Difference) -> list[Cell]:
         amount,
         each.currency,
     ]
+
+
+def _sign(note: Row[Any]) -> int:
+    """A credit note gives, a void takes back; the amounts on both are positive."""
+    return -1 if note.kind == "void" else 1
 
 
 def _amount(minor: int, currency: str) -> Decimal:
@@ -372,6 +393,7 @@ def _note_lines(connection: Connection, site: str, notes: Sequence[Row[Any]]) ->
         for line in connection.execute(
             select(
                 credit_note_lines,
+                credit_notes.c.kind.label("note_kind"),
                 credit_notes.c.currency,
                 credit_notes.c.po_number,
                 returns.c.rma_number,

@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Connection, Row, and_, exists, or_, select
 from swapsync.domain.catalogue import Action, Code
 from swapsync.domain.orders import Order, OrderLine, SkuHistory, same_buyer
 from swapsync.domain.returns import Condition, Delivery, Finding, Remedy, Return, ReturnLine, ReturnStatus, SwapQc
-from swapsync.domain.settlement import Case, Credited, DeliveredCredit, Extra, LineKind, ReturnFacts, Ruling
+from swapsync.domain.settlement import Case, Credited, DeliveredCredit, Extra, LineKind, ReturnFacts, Ruling, Voided
 from swapsync.domain.stock import Step
 from swapsync.domain.suggestions import Candidate
 from swapsync.store.candidates import Candidates, Orphan, candidates_of, claimed_units
@@ -195,7 +195,10 @@ class _Loader:
             moved[movement.line_id, movement.sku][Step(movement.step)] += movement.quantity
             move_counts[movement.line_id, movement.sku][Step(movement.step)] += 1
             stock_skus.setdefault(movement.line_id, movement.sku)
-        standing = [note for note in notes if note.state != "void"]
+        credits = [note for note in notes if note.kind == "credit"]
+        voids = {note.voids: note for note in notes if note.kind == "void"}
+        standing = [note for note in credits if note.state != "void"]
+        undone = credits and all(note.number in voids and note.state == "void" for note in credits)
         lines = [(note, line) for note in standing for line in self.note_lines.get(note.number, [])]
         return ReturnFacts(
             ret=to_return(row, self.lines.get(row.return_id, [])),
@@ -209,12 +212,17 @@ class _Loader:
             extras=tuple(
                 Extra(LineKind(line.kind), line.net, line.tax) for _, line in lines if line.kind != LineKind.GOODS
             ),
-            credited_basis=row.credited_basis,
-            credit_count=len(notes),
+            credited_basis="" if undone else row.credited_basis,
+            credit_count=len(credits),
             delivered_credits=tuple(
                 DeliveredCredit(note.number, note.n, note.net + note.tax, note.po_number)
-                for note in notes
+                for note in credits
                 if note.state == "delivered"
+            ),
+            voids=tuple(
+                Voided(note.number, void.number, void.net + void.tax, void.reason, void.state == "delivered")
+                for note in credits
+                if (void := voids.get(note.number))
             ),
             moved=moved,
             move_counts=move_counts,

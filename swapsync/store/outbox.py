@@ -191,6 +191,7 @@ def withdraw_credits(connection: Connection, site: str, return_id: str) -> list[
             outbox.c.site == site,
             outbox.c.return_id == return_id,
             outbox.c.kind == Kind.CREDIT,
+            outbox.c.effect_key.contains(notes.CREDIT_MARK),
             outbox.c.state == "pending",
             outbox.c.attempts == 0,
             outbox.c.claimed_by == "",

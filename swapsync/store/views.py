@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 import orjson
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, case, exists, func, or_, select
 
 from swapsync.domain import money
 from swapsync.domain.catalogue import CATALOGUE, Code, Owner
@@ -315,7 +315,7 @@ def _credit_note_items(
         .offset(offset)
     )
     page = chosen.subquery()
-    c = credit_notes.c
+    c, void = credit_notes.c, credit_notes.alias()
     rows = connection.execute(
         chosen.add_columns(
             c.platform_id,
@@ -329,6 +329,14 @@ def _credit_note_items(
             c.tax,
             c.issued_at,
             c.state,
+            c.kind,
+            c.voids,
+            c.reason,
+            c.actor,
+            select(void.c.number)
+            .where(void.c.site == c.site, void.c.voids == c.number)
+            .scalar_subquery()
+            .label("voided_by"),
         )
     ).all()
     lines = _by_key(
@@ -353,6 +361,11 @@ def _credit_note_items(
             **_amounts(row, row.currency),
             "issued_at": to_text(row.issued_at),
             "state": row.state,
+            "kind": row.kind,
+            "voids": row.voids or None,
+            "voided_by": row.voided_by,
+            "reason": row.reason,
+            "actor": row.actor,
             "lines": [
                 {
                     "line_id": line.line_id,
@@ -631,7 +644,7 @@ def _liability(connection: Connection, pay_later: Mapping[str, Collection[str]])
     """What each site owes its buyers for returns on pay-later orders and has not credited yet.
 
     It is the sum of
-    - credit notes that were issued but don't stand in SparkLayer's ledger yet, and
+    - credit notes that were issued but don't stand in SparkLayer's ledger yet, less voids that don't, and
     - announced units of live returns that no credit note covers, less those found missing or to be another item, at
       their share of the order line's net and tax; together never more units than the order line has left to credit.
 
@@ -641,9 +654,15 @@ def _liability(connection: Connection, pay_later: Mapping[str, Collection[str]])
     not known have no value and are counted instead.
     """
     owed: dict[str, _Liability] = defaultdict(_Liability)
-    notes, lines = credit_notes.c, return_lines.c
+    notes, void, lines = credit_notes.c, credit_notes.alias().c, return_lines.c
     undelivered = (
-        select(notes.site, notes.currency, func.sum(notes.net + notes.tax).label("gross"))
+        select(
+            notes.site,
+            notes.currency,
+            func.sum(case((notes.kind == "void", -(notes.net + notes.tax)), else_=notes.net + notes.tax)).label(
+                "gross"
+            ),
+        )
         .where(notes.site.in_(pay_later), notes.state.in_(("pending", "failed")))
         .group_by(notes.site, notes.currency)
     )
@@ -678,6 +697,11 @@ def _liability(connection: Connection, pay_later: Mapping[str, Collection[str]])
         select(credit_note_lines, notes.return_id, notes.order_id)
         .join(credit_notes, and_(notes.site == credit_note_lines.c.site, notes.number == credit_note_lines.c.number))
         .join(live_orders, and_(live_orders.c.site == notes.site, live_orders.c.order_id == notes.order_id))
+        .where(
+            notes.kind == "credit",
+            notes.state != "void",
+            ~exists().where(void.site == notes.site, void.voids == notes.number),
+        )
     )
     for credit in connection.execute(credited):
         covered[credit.site, credit.return_id, credit.line_id] += credit.quantity
