@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import delete, insert, select, text, update
 from sqlalchemy.exc import DBAPIError
 
+from swapsync.jobs.inspection import Entry, record_findings
 from swapsync.jobs.workplace import Workplace
 from swapsync.sandbox.world import World
 from swapsync.store.changes import described
@@ -271,3 +272,21 @@ def test_the_trail_says_what_changed_what_was_decided_and_what_was_written(
     assert ("credit_delivered", "swapsync", "state pending -> delivered, total (none) -> -48.00 GBP") in told
     assert sum(kind == "note_written" for kind, _, _ in told) == 3
     assert not any("buyer@shop.example" in row.before + row.after for row in rows)
+
+
+def test_stock_that_was_added_is_told_with_the_level_before_and_after(desk: Desk, world: World, store: Store) -> None:
+    sold(world)
+    returned(world)
+    world.sparklayer.set_level("MUG", "default", 20)
+    place = desk()
+    run(place)
+    found = Entry("R1", "MUG", "sellable", "4", "k1")
+    record_findings(store, place.slug, [found], actor="wanda", now=place.clock.now())
+    run(place)
+
+    with store.reading() as connection:
+        rows = connection.execute(select(events).where(events.c.kind.in_(("stock_added", "inspected")))).all()
+    assert [(row.kind, row.actor, row.before, row.after) for row in rows] == [
+        ("inspected", "wanda", "", ""),
+        ("stock_added", "swapsync", '{"level":20}', '{"level":24}'),
+    ]

@@ -23,6 +23,7 @@ from swapsync.jobs.stock_levels import PAIRS, Locations, ledger_levels, own_leve
 from swapsync.jobs.workplace import JobError, Tally, Workplace
 from swapsync.store import exceptions, outbox
 from swapsync.store.db import chunks, table
+from swapsync.store.events import Event, record_events
 from swapsync.store.exceptions import Sighting
 from swapsync.store.outbox import Kind
 from swapsync.store.runs import sites
@@ -203,6 +204,7 @@ def _settle_doubtful(
             mine = by_write[write.id]
             if proof is Proof.ARRIVED:
                 outbox.mark_sent(connection, [row.id for row in mine], now)
+                _tell(connection, place, mine)
                 tally.sent += len(mine)
             elif proof is Proof.NEVER_ARRIVED:
                 outbox.release(connection, [row.id for row in mine])
@@ -293,3 +295,27 @@ def _note(place: Workplace, tally: Tally, delivered: list[Row[Any]], failed: lis
         outbox.mark_failed(connection, [(row.id, why) for row, why in failed])
         note_failures(connection, place, failed)
         clear_failures(connection, place, delivered)
+        _tell(connection, place, delivered)
+
+
+def _tell(connection: Connection, place: Workplace, delivered: Sequence[Row[Any]]) -> None:
+    """Enters what was written into the audit trail: sellable stock with the level before and after."""
+    transfers: dict[int, tuple[int, int]] = {}
+    for ids in chunks([row.id for row in delivered if row.kind == Kind.RESTOCK]):
+        for id_, base, target in connection.execute(
+            select(outbox.outbox.c.id, stock_writes.c.base, stock_writes.c.target)
+            .join(stock_writes, stock_writes.c.id == outbox.outbox.c.write_id)
+            .where(outbox.outbox.c.id.in_(ids))
+        ):
+            transfers[id_] = base, target
+    told = [
+        Event("sparklayer", "stock_level_set", row.target, row.return_id)
+        if row.id not in transfers
+        else Event(
+            *("sparklayer", "stock_added", row.target, row.return_id),
+            before={"level": transfers[row.id][0]},
+            after={"level": transfers[row.id][1]},
+        )
+        for row in delivered
+    ]
+    record_events(connection, place.slug, told, place.clock.now())
