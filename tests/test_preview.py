@@ -185,6 +185,19 @@ def test_a_return_whose_order_was_not_read_yet_has_no_preview(desk: Desk, world:
     assert preview(place, "R1") is None
 
 
+def test_a_credited_return_is_shown_although_our_own_credit_touched_its_order(desk: Desk, world: World) -> None:
+    s.order(world)
+    s.returned(world, **s.APPROVED)
+    place = desk()
+    run(place)
+    run(place)
+
+    item = previewed(place)
+
+    assert (item["state"]["settlement"], item["credit_note"]) == ("credited", None)
+    assert (1, "releases", "4 of 4 accepted: Swap says closed, delivered, QC approved") in said(item)
+
+
 def test_the_command_tells_people_and_scripts(server: Sandbox, desk: Desk, world: World, tmp_path: Path) -> None:
     s.order(world)
     s.returned(world, **s.APPROVED)

@@ -46,10 +46,11 @@ def _complete() -> ColumnElement[bool]:
 def of_return(connection: Connection, site: str, return_id: str) -> tuple[list[str], list[str]] | None:
     """(order ids, ids of returns without an order) to load for one return; None while its facts are incomplete.
 
-    Raises KeyError when there is no such return.
+    What was decided on is complete, also when its order was touched since. Raises KeyError when the return is unknown.
     """
+    decided = and_(~returns.c.dirty, or_(returns.c.order_id == "", orders.c.detail_digest != ""))
     row = connection.execute(
-        select(returns.c.order_id, or_(returns.c.settled_outside, _complete()).label("complete"))
+        select(returns.c.order_id, or_(returns.c.settled_outside, decided, _complete()).label("complete"))
         .outerjoin(orders, and_(orders.c.site == returns.c.site, orders.c.order_id == returns.c.order_id))
         .where(returns.c.site == site, returns.c.return_id == return_id)
     ).one_or_none()
