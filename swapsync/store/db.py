@@ -17,6 +17,8 @@ from sqlmodel import SQLModel
 from swapsync.clock import Clock
 
 HEAD = "0002"
+_UPGRADE_LOCK = 0x53574150
+"""The number under which one process at a time changes a PostgreSQL schema; the others then find nothing to do."""
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
 
@@ -84,7 +86,10 @@ class Store:
             raise StoreError(f"the database can't be opened: {_first_line(error)}") from error
 
     def upgrade(self) -> None:
-        """Brings the schema to this version's. Raises StoreError when the store was written by a newer version."""
+        """Brings the schema to this version's, all of it or nothing, whoever else does the same at that moment.
+
+        Raises StoreError when the store was written by a newer version.
+        """
         revision = self.revision()
         if revision == HEAD:
             return
@@ -96,6 +101,8 @@ class Store:
         config = Config()
         config.set_main_option("script_location", str(_MIGRATIONS))
         with self.transaction() as connection:
+            if not self.is_sqlite:  # where a transaction to write is the only one anyway
+                connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _UPGRADE_LOCK})
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
 
