@@ -31,6 +31,8 @@ from pydantic import (
     field_validator,
 )
 
+from swapsync.domain.kits import Kits, read_kits
+
 Secret = SecretStr
 PaymentRoute = Literal["credit_note", "gateway"]
 
@@ -189,6 +191,22 @@ def _normalised_reasons(codes: object) -> dict[str, Any]:
     return _normalised_keys(codes, "reason", "code")
 
 
+def _kits(path: object) -> Kits:
+    if isinstance(path, Kits):
+        return path
+    if not isinstance(path, str) or not path.strip():
+        raise ValueError("must be the path of a CSV file")
+    try:
+        with open(path.strip(), encoding="utf-8-sig", newline="") as file:
+            return read_kits(file)
+    except OSError as error:
+        raise ValueError(f"can't be read from {_quoted(path)}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ValueError(f"is wrong in {_quoted(path)}: it is not UTF-8 text") from None
+    except ValueError as error:
+        raise ValueError(f"is wrong in {_quoted(path)}, {error}") from None
+
+
 def _payment_routes(routes: object) -> dict[str, Any]:
     return {**DEFAULT_PAYMENT_ROUTES, **_normalised_routes(routes)}
 
@@ -286,6 +304,7 @@ Whole = Annotated[int, BeforeValidator(_whole)]
 Seconds = Annotated[float, BeforeValidator(_no_bool), Field(allow_inf_nan=False)]
 PaymentRoutes = Annotated[dict[str, PaymentRoute], BeforeValidator(_payment_routes)]
 Reasons = Annotated[dict[str, Text], BeforeValidator(_normalised_reasons)]
+KitsFile = Annotated[Kits, BeforeValidator(_kits)]
 Schedule = Annotated[dict[str, int | str], BeforeValidator(_schedule)]
 
 
@@ -393,6 +412,11 @@ class SiteSettings(_Frozen):
         default={},
         description="the merchant's own code for each of Swap's reasons, by the id or the text of main or sub-reason; "
         "names compared without case, spaces, hyphens and underscores. Unmapped reasons keep their text",
+    )
+    kits_file: KitsFile | None = Field(
+        default=None,
+        description="a CSV of the parts of kits (`kit_sku, part_sku, quantity, valid_from`, optional `valid_to` and "
+        "`share`), by which a kit comes back as a whole or in parts",
     )
     amount_tolerance: Decimal = Field(
         default=Decimal("0.05"),

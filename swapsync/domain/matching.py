@@ -4,8 +4,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from fractions import Fraction
 
-from swapsync.domain.orders import OrderLine, SkuHistory
+from swapsync.domain.kits import KitPart, Kits
+from swapsync.domain.orders import Order, OrderLine, SkuHistory
 from swapsync.domain.returns import ReturnLine
 
 
@@ -17,16 +19,38 @@ class MatchedBy(StrEnum):
     SKU = "SKU"
     ALIAS = "taught alias"
     SKU_HISTORY = "SKU history"
+    KIT_PART = "part of a kit"
     PERSON = "a person's choice"
 
 
 @dataclass(frozen=True, slots=True)
 class LineMatch:
-    """The order line and what it was matched by; or no line and the near matches, each with its reason."""
+    """The order line and what it was matched by; or no line and the near matches, each with its reason.
+
+    ``kit``: the parts of which the order line consisted when it was ordered, and ``part`` the one that comes back, if
+    the whole doesn't. Without a line, ``part`` is one whose value nobody said.
+    """
 
     order_line: OrderLine | None
     by: MatchedBy | None = None
     suggestions: tuple[str, ...] = ()
+    kit: tuple[KitPart, ...] = ()
+    part: KitPart | None = None
+
+    @property
+    def weight(self) -> Fraction:
+        """How many units of the order line one returned unit is: 1, or the part's share of its kit."""
+        return (self.part and self.part.weight) or Fraction(0 if self.part else 1)
+
+    @property
+    def finest(self) -> Fraction:
+        """The least part of a unit of the order line that can come back with a value."""
+        return min((part.weight for part in self.kit if part.weight), default=Fraction(1))
+
+    @property
+    def per_unit(self) -> int:
+        """How many units like the returned ones make one unit of the order line."""
+        return self.part.quantity if self.part else 1
 
 
 def match_line(
@@ -48,6 +72,28 @@ def match_line(
         if len(fitting) == 1:
             return LineMatch(fitting[0], by)
     return LineMatch(None, suggestions=near_matches(line.sku, order_lines))
+
+
+def match_kits(match: LineMatch, line: ReturnLine, order: Order, kits: Kits) -> LineMatch:
+    """What a match becomes where kits were sold: a line that fits none may be a part of the one kit that has it."""
+    sold, by = match.order_line, match.by
+    if sold is None:
+        with_part = kits_with(line.sku, order, kits)
+        if len(with_part) != 1:
+            return match
+        sold, by = with_part[0], MatchedBy.KIT_PART
+    parts = kits.of(sold.sku, order.placed_at)
+    part = next((part for part in parts if part.sku == line.sku), None)
+    if part and part.weight is None:
+        return LineMatch(None, part=part)
+    return LineMatch(sold, by, kit=parts, part=part)
+
+
+def kits_with(sku: str, order: Order, kits: Kits) -> tuple[OrderLine, ...]:
+    """The lines of an order that are kits of which this SKU was a part when it was placed."""
+    return tuple(
+        line for line in order.lines if sku and any(part.sku == sku for part in kits.of(line.sku, order.placed_at))
+    )
 
 
 def fitting_lines(

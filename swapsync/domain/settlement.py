@@ -6,15 +6,17 @@ deciding again asks for nothing new (worker.md section 4).
 """
 
 import hashlib
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import astuple, dataclass, field
 from decimal import Decimal
 from enum import StrEnum
+from fractions import Fraction
 
 from swapsync.domain import money
 from swapsync.domain.catalogue import RULE, Action, Code
-from swapsync.domain.matching import LineMatch, MatchedBy, match_line
+from swapsync.domain.kits import KitPart, Kits
+from swapsync.domain.matching import LineMatch, MatchedBy, match_kits, match_line
 from swapsync.domain.notes import Milestone
 from swapsync.domain.orders import Order, OrderLine, SkuHistory
 from swapsync.domain.reasons import Holds, Reason, Verdict
@@ -86,6 +88,7 @@ class Policy:
     deduct_handling_fee: bool = False
     approve_above: Decimal | None = None
     reasons: Mapping[str, str] = field(default_factory=dict)
+    kits: Kits = field(default_factory=Kits)
 
     def fingerprint(self) -> str:
         """Equal for equal rules: what was decided by others is decided again."""
@@ -262,30 +265,35 @@ def decide(case: Case, policy: Policy) -> tuple[Decision, ...]:
     Those settled before the cut-over come first, then the rest by submission (rule 9); but a line that money already
     moved for keeps its units before all of them.
     """
-    ledger = _OrderLedger(case)
+    matches = {facts.ret.return_id: _match_lines(facts, case, policy.kits) for facts in case.returns}
+    ledger = _OrderLedger(case, matches)
     competing = sorted(case.returns, key=lambda f: (not f.settled_outside, f.ret.submitted_at, f.ret.return_id))
     for facts in competing:
         if paid := {credited.line_id for credited in facts.credited}:
-            _claim(
-                facts.ret, [line for line in facts.ret.lines if line.line_id in paid], _match_lines(facts, case), ledger
-            )
-    return tuple(_decide_return(facts, case, policy, ledger) for facts in competing)
+            lines = [line for line in facts.ret.lines if line.line_id in paid]
+            _claim(facts.ret, lines, matches[facts.ret.return_id], ledger)
+    return tuple(_decide_return(facts, case, policy, ledger, matches[facts.ret.return_id]) for facts in competing)
 
 
 class _OrderLedger:
-    """What is left of each order line while its returns are gone through: units to claim, and value to credit."""
+    """What is left of each order line while its returns are gone through: units to claim, and value to credit.
 
-    def __init__(self, case: Case) -> None:
+    ``units`` that were credited may be fractions, where parts of a kit came back.
+    """
+
+    def __init__(self, case: Case, matches: Mapping[str, Mapping[str, LineMatch]]) -> None:
         self.granted: Counter[tuple[str, str]] = Counter()
         self.claimed: Counter[str] = Counter()
+        self.parts: dict[str, Counter[KitPart]] = defaultdict(Counter)
         self.claimants: dict[str, list[str]] = {}
-        self.units: Counter[str] = Counter()
+        self.units: defaultdict[str, Fraction] = defaultdict(Fraction)
         self.net: Counter[str] = Counter()
         self.tax: Counter[str] = Counter()
         self.shipping = [0, 0]
         for facts in case.returns:
             for credited in facts.credited:
-                self.units[credited.order_line_key] += credited.quantity
+                match = matches[facts.ret.return_id].get(credited.line_id)
+                self.units[credited.order_line_key] += credited.quantity * (match.weight if match else 1)
                 self.net[credited.order_line_key] += credited.net
                 self.tax[credited.order_line_key] += credited.tax
             for extra in facts.extras:
@@ -293,29 +301,48 @@ class _OrderLedger:
                     self.shipping[0] += extra.net
                     self.shipping[1] += extra.tax
 
-    def claim(self, ret: Return, line: ReturnLine, sold: OrderLine) -> int:
-        """Takes up to a returned line's units that no earlier claim took; returns how many. A line claims once."""
+    def claim(self, ret: Return, line: ReturnLine, sold: OrderLine, part: KitPart | None) -> int:
+        """Takes up to a returned line's units that no earlier claim took; returns how many. A line claims once.
+
+        A whole kit takes its units of every part; of a part, those are left that no kit and no such part took.
+        """
         name = ret.return_id, line.line_id
         if name not in self.granted:
-            self.granted[name] = max(0, min(line.quantity, sold.quantity - self.claimed[sold.key]))
-            self.claimed[sold.key] += self.granted[name]
+            left = sold.quantity - self.claimed[sold.key]
+            taken = self.parts[sold.key]
+            if part:
+                left = left * part.quantity - taken[part]
+            else:
+                left -= max((-(-units // of.quantity) for of, units in taken.items()), default=0)
+            self.granted[name] = max(0, min(line.quantity, left))
+            if part:
+                taken[part] += self.granted[name]
+            else:
+                self.claimed[sold.key] += self.granted[name]
             self.claimants.setdefault(sold.key, []).append(ret.rma_number)
         return self.granted[name]
 
-    def credit(self, line_id: str, line: OrderLine, sku: str, quantity: int) -> CreditLine | None:
+    def credit(
+        self, line_id: str, line: OrderLine, sku: str, quantity: int, weight: Fraction, finest: Fraction
+    ) -> CreditLine | None:
         """The next ``quantity`` units of an order line at their share of its value; None if that can't be right.
+
+        ``weight``: how much of a unit each of them is, less than 1 for parts of a kit; ``finest``: the least that can be.
 
         Cumulative rounding (rule 4): what was credited so far plus this is the rounded share of all units so far.
         Where a unit is worth less than a minor unit, the credits so far can be ahead of their share, because units
         worth nothing by themselves got no note; then nothing is due until the share has caught up.
         """
         before = self.net[line.key], self.tax[line.key]
-        units = self.units[line.key] + quantity
+        units = self.units[line.key] + quantity * weight
         if units > line.quantity:
             return None
-        net = money.share(line.net, units, line.quantity) - before[0]
-        tax = money.share(line.tax, units, line.quantity) - before[1]
-        tiny = before[0] <= line.net < line.quantity and before[1] <= line.tax < line.quantity
+        net = _share(line.net, units, line.quantity) - before[0]
+        tax = _share(line.tax, units, line.quantity) - before[1]
+        tiny = all(
+            done <= total and total * finest < line.quantity
+            for done, total in zip(before, (line.net, line.tax), strict=True)
+        )
         if min(net, tax) < 0 and not tiny:
             return None
         net, tax = max(net, 0), max(tax, 0)
@@ -342,31 +369,34 @@ class _OrderLedger:
         self.shipping = [self.shipping[0] + net, self.shipping[1] + tax]
         return CreditLine(":shipping", "", "", 1, net, tax, LineKind.SHIPPING) if net or tax else None
 
-    def snapshot(self) -> tuple[Counter[str], Counter[str], Counter[str], list[int]]:
+    def snapshot(self) -> tuple[defaultdict[str, Fraction], Counter[str], Counter[str], list[int]]:
         """What is credited so far, to ``rewind`` to."""
         return self.units.copy(), self.net.copy(), self.tax.copy(), list(self.shipping)
 
-    def rewind(self, snapshot: tuple[Counter[str], Counter[str], Counter[str], list[int]]) -> None:
+    def rewind(self, snapshot: tuple[defaultdict[str, Fraction], Counter[str], Counter[str], list[int]]) -> None:
         """Takes back the credits since: they wait for a person, so they don't count yet."""
         self.units, self.net, self.tax, self.shipping = snapshot
 
 
-def _decide_return(facts: ReturnFacts, case: Case, policy: Policy, ledger: _OrderLedger) -> Decision:
+def _share(total: int, units: Fraction, of_units: int) -> int:
+    return money.share(total, units.numerator, of_units * units.denominator)
+
+
+def _decide_return(
+    facts: ReturnFacts, case: Case, policy: Policy, ledger: _OrderLedger, matches: Mapping[str, LineMatch]
+) -> Decision:
     ret = facts.ret
     where, seen = logistics(ret), inspection(ret, facts.findings)
     if facts.vanished:
         where = Logistics.VANISHED
     if facts.settled_outside:
-        matches = _match_lines(facts, case)
         _claim(ret, ret.lines, matches, ledger)
         why = Reason(12, Verdict.HOLDS, "it ended before the cut-over: its units are counted, and it causes nothing")
         return Decision(ret.return_id, matches, (), where, seen, Settlement.SETTLED_OUTSIDE, reasons=(why,))
     if ret.called_off and not facts.credited and not facts.findings:
         milestones = (Milestone(ret.status.value),) if case.order and facts.same_buyer is not False else ()
         why = Reason(1, Verdict.HOLDS, f"it is {ret.status} in Swap, and nothing of it came")
-        return Decision(
-            ret.return_id, _match_lines(facts, case), (), where, seen, milestones=milestones, reasons=(why,)
-        )
+        return Decision(ret.return_id, matches, (), where, seen, milestones=milestones, reasons=(why,))
     book = _Book(facts, case, policy)
     book.check_return()
     order = case.order
@@ -381,7 +411,6 @@ def _decide_return(facts: ReturnFacts, case: Case, policy: Policy, ledger: _Orde
             po_number=book.po_number,
             reasons=tuple(book.reasons),
         )
-    matches = _match_lines(facts, case)
     if book.claims_nothing:
         granted = {line.line_id: line.quantity for line in ret.lines}
     else:
@@ -408,7 +437,7 @@ def _decide_return(facts: ReturnFacts, case: Case, policy: Policy, ledger: _Orde
     )
 
 
-def _match_lines(facts: ReturnFacts, case: Case) -> dict[str, LineMatch]:
+def _match_lines(facts: ReturnFacts, case: Case, kits: Kits) -> dict[str, LineMatch]:
     order = case.order
     if order is None:
         return {line.line_id: LineMatch(None) for line in facts.ret.lines}
@@ -420,12 +449,14 @@ def _match_lines(facts: ReturnFacts, case: Case) -> dict[str, LineMatch]:
             chosen = order.line(ruling.value)
             if chosen and ruling.about == _no_line(line, match):
                 match = LineMatch(chosen, MatchedBy.PERSON)
-        matches[line.line_id] = match
+        matches[line.line_id] = match_kits(match, line, order, kits)
     return matches
 
 
 def _no_line(line: ReturnLine, match: LineMatch) -> str:
     """In words that a returned line fits no line of its order."""
+    if match.part:
+        return f"{line.sku} is a part of kit {match.part.kit_sku}, and the list of kits gives no share of its value"
     near = f"; near: {', '.join(match.suggestions)}" if match.suggestions else ""
     name = line.sku or line.variant_id or line.line_item_id or "a line without SKU"
     return f"{name} matches no single line of the order{near}"
@@ -436,9 +467,13 @@ def _claim(
 ) -> dict[str, int]:
     granted = {}
     for line in lines:
-        order_line = matches[line.line_id].order_line
-        granted[line.line_id] = ledger.claim(ret, line, order_line) if order_line else 0
+        match = matches[line.line_id]
+        granted[line.line_id] = ledger.claim(ret, line, match.order_line, match.part) if match.order_line else 0
     return granted
+
+
+_SAME_BY_WORD = (MatchedBy.ALIAS, MatchedBy.PERSON)
+"""By these, another SKU than the order's is as it should be."""
 
 
 class _Book:
@@ -590,12 +625,12 @@ class _Book:
         if line.remedy is Remedy.UNKNOWN:
             self._hold(line, Code.UNKNOWN_VALUE, f"swapsync has no meaning for return type {line.return_type!r}")
         if match.order_line is None:
-            suggestions = suggest_lines(line, self.order, self.case.history) if self.order else ()
+            suggestions = suggest_lines(line, self.order, self.case.history, self.policy.kits) if self.order else ()
             self._hold(line, Code.SKU_NOT_ON_ORDER, _no_line(line, match), suggestions=suggestions)
             return
         sold = match.order_line
         self._say(8, Verdict.RELEASES, f"{sold.sku or sold.key} of the order, by {match.by}", line)
-        if line.sku and sold.sku and line.sku != sold.sku and match.by not in (MatchedBy.ALIAS, MatchedBy.PERSON):
+        if line.sku and sold.sku and line.sku != sold.sku and match.by not in _SAME_BY_WORD and not match.part:
             self._open(
                 Code.SKU_CHANGED,
                 line.line_id,
@@ -605,7 +640,8 @@ class _Book:
         if granted < line.quantity:
             others = [rma for rma in ledger.claimants[sold.key] if rma != self.ret.rma_number]
             also = f"; also claimed by RMA {', '.join(dict.fromkeys(others))}" if others else ""
-            asked = f"{line.quantity} of {sold.sku or sold.key} to come back, {granted} left of {sold.quantity}"
+            name = line.sku if match.part else sold.sku or sold.key
+            asked = f"{line.quantity} of {name} to come back, {granted} left of {sold.quantity * match.per_unit}"
             if self._hold(line, Code.QUANTITY_EXCEEDS_ORDER, asked + also, about=asked) and not granted:
                 self.denied_lines.add(line.line_id)
         self._check_order_line(line, sold)
@@ -655,12 +691,11 @@ class _Book:
             return
         expected = 0
         for line in ret.lines:
-            sold = matches[line.line_id].order_line
-            if sold is None or line.quantity > sold.quantity or line.remedy is not Remedy.CREDIT:
+            sold, units = matches[line.line_id].order_line, line.quantity * matches[line.line_id].weight
+            if sold is None or units > sold.quantity or line.remedy is not Remedy.CREDIT:
                 return
             if sold.quantity:
-                expected += money.share(sold.net, line.quantity, sold.quantity)
-                expected += money.share(sold.tax, line.quantity, sold.quantity)
+                expected += _share(sold.net, units, sold.quantity) + _share(sold.tax, units, sold.quantity)
         tolerance = max(
             money.to_minor(self.policy.amount_tolerance, order.currency),
             int(expected * self.policy.amount_tolerance_percent / 100),
@@ -748,14 +783,15 @@ class _Book:
             if due <= 0:
                 continue
             before = ledger.units[sold.key]
-            credit = ledger.credit(line.line_id, sold, line.sku or sold.sku, due)
+            weight, finest = matches[line.line_id].weight, matches[line.line_id].finest
+            credit = ledger.credit(line.line_id, sold, line.sku or sold.sku, due, weight, finest)
             if credit is None:
                 detail = f"{sold.sku or sold.key}: the order now holds less than was credited for it already"
                 if not self._open(Code.ORDER_CHANGED, line.line_id, detail, line.sku, holds=Holds.LINE_CREDIT):
                     self.changed_lines.add(line.line_id)
             else:
                 lines.append(credit)
-                self._say(4, Verdict.RELEASES, self._computation(credit, sold, before), line)
+                self._say(4, Verdict.RELEASES, self._computation(credit, sold, before, weight), line)
         if not any(line.net or line.tax for line in lines):
             if lines:
                 self._say(4, Verdict.HOLDS, "what is accepted is worth nothing, so there is no credit note")
@@ -795,14 +831,15 @@ class _Book:
         self.denied = ruling is not None and ruling.action is Action.DENY
         return ruling is not None and not self.denied
 
-    def _computation(self, credit: CreditLine, sold: OrderLine, before: int) -> str:
+    def _computation(self, credit: CreditLine, sold: OrderLine, before: Fraction, weight: Fraction) -> str:
         """How the amount of a line came about; ``before``: units of the order line that were credited before it."""
+        of_kit = "" if weight == 1 else f" x {weight} of a kit"
         currency = self.order.currency if self.order else ""
         net, tax, of_net, of_tax = (
             money.to_text(minor, currency) for minor in (credit.net, credit.tax, sold.net, sold.tax)
         )
         return (
-            f"{credit.quantity} of {sold.quantity} sold, {before} credited before: "
+            f"{credit.quantity}{of_kit} of {sold.quantity} sold, {before} credited before: "
             f"net {net} of {of_net}, tax {tax} of {of_tax} {currency}"
         )
 
@@ -815,24 +852,34 @@ class _Book:
             self.policy.restock_on == "swap_approved" and self._closed_and_delivered and self.ret.qc is SwapQc.APPROVED
         )
         for line in self.ret.lines:
-            sold = matches[line.line_id].order_line
-            if sold is None or line.line_id in self.held_lines:
+            if matches[line.line_id].order_line is None or line.line_id in self.held_lines:
                 continue
-            variant = line.variant_id or sold.variant_id
-            sku = self.facts.stock_skus.get(line.line_id) or history.current(variant) or line.sku or sold.sku
-            if not sku:
-                continue
-            due += movements_due(
-                line.line_id,
-                sku,
-                line.quantity,
-                delivered=self.ret.delivered and not self.ret.called_off,
-                restock_announced=restock_announced,
-                units=found(self.facts.findings, line.line_id),
-                moved=self.facts.moved.get((line.line_id, sku), {}),
-                write_off=line.line_id in self.written_off,
-            )
+            units = found(self.facts.findings, line.line_id)
+            for sku, per_unit in self._stock_of(line, matches[line.line_id], history).items():
+                due += movements_due(
+                    line.line_id,
+                    sku,
+                    line.quantity * per_unit,
+                    delivered=self.ret.delivered and not self.ret.called_off,
+                    restock_announced=restock_announced,
+                    units=Counter({condition: n * per_unit for condition, n in units.items()}),
+                    moved=self.facts.moved.get((line.line_id, sku), {}),
+                    write_off=line.line_id in self.written_off,
+                )
         return tuple(due)
+
+    def _stock_of(self, line: ReturnLine, match: LineMatch, history: SkuHistory) -> dict[str, int]:
+        """What moves for each unit of a line, by SKU: a whole kit moves its parts, all else itself.
+
+        What has begun to move under a SKU goes on under it.
+        """
+        moving = self.facts.stock_skus.get(line.line_id)
+        if match.kit and not match.part and moving in (None, *(part.sku for part in match.kit)):
+            return {part.sku: part.quantity for part in match.kit}
+        sold_variant = match.order_line.variant_id if match.order_line and not match.part else ""
+        sku = moving or history.current(line.variant_id or sold_variant) or line.sku
+        sku = sku or (match.order_line.sku if match.order_line else "")
+        return {sku: 1} if sku else {}
 
     def milestones(self) -> tuple[Milestone, ...]:
         if self.frozen:

@@ -10,7 +10,8 @@ from typing import Any
 
 from swapsync.domain import money
 from swapsync.domain.catalogue import Action
-from swapsync.domain.matching import MatchedBy, difference_in_writing, fitting_lines, near_matches
+from swapsync.domain.kits import Kits
+from swapsync.domain.matching import MatchedBy, difference_in_writing, fitting_lines, kits_with, near_matches
 from swapsync.domain.orders import Order, OrderLine, SkuHistory
 from swapsync.domain.returns import Return, ReturnLine
 
@@ -97,16 +98,21 @@ def suggest_orders(
     return (split, *singles) if split else singles
 
 
-def suggest_lines(line: ReturnLine, order: Order, history: SkuHistory) -> tuple[Suggestion, ...]:
+def suggest_lines(
+    line: ReturnLine, order: Order, history: SkuHistory, kits: Kits | None = None
+) -> tuple[Suggestion, ...]:
     """The order lines that a returned line which fits none may be, best first, each with the reason.
 
     Differences in writing and SKUs that stand twice come first, then other SKUs of the same variant; SKUs that only
     begin alike come last and are called hints, since a sister product is another product.
     """
     variants = frozenset({line.variant_id} - {""}) or history.variants_of(line.sku)
+    kits_of_it = kits_with(line.sku, order, kits) if kits else ()
     ranked = []
     for sold in order.lines:
-        if reason := difference_in_writing(line.sku, sold.sku):
+        if len(kits_of_it) > 1 and sold in kits_of_it:
+            ranked.append((0, sold, f"a kit that {line.sku} was a part of when it was ordered"))
+        elif reason := difference_in_writing(line.sku, sold.sku):
             ranked.append((0, sold, reason))
         elif line.variant_id and line.variant_id == sold.variant_id:
             ranked.append((0, sold, "its variant stands on the order more than once"))
@@ -117,12 +123,15 @@ def suggest_lines(line: ReturnLine, order: Order, history: SkuHistory) -> tuple[
         elif _begin_alike(line.sku, sold.sku):
             ranked.append((2, sold, f"only a hint: {line.sku} and {sold.sku} begin alike, perhaps sister products"))
     ranked.sort(key=lambda each: each[0])
-    return tuple(_line_suggestion(line, sold, reason, order) for _, sold, reason in ranked[:AT_MOST])
+    return tuple(_line_suggestion(line, sold, reason, order, kits_of_it) for _, sold, reason in ranked[:AT_MOST])
 
 
-def _line_suggestion(line: ReturnLine, sold: OrderLine, reason: str, order: Order) -> Suggestion:
+def _line_suggestion(
+    line: ReturnLine, sold: OrderLine, reason: str, order: Order, kits_of_it: tuple[OrderLine, ...]
+) -> Suggestion:
     stands_once = sum(other.sku == sold.sku for other in order.lines) == 1
-    action, value = (Action.TEACH_ALIAS, sold.sku) if line.sku and stands_once else (Action.CHOOSE_LINE, sold.key)
+    by_alias = line.sku and stands_once and sold not in kits_of_it
+    action, value = (Action.TEACH_ALIAS, sold.sku) if by_alias else (Action.CHOOSE_LINE, sold.key)
     price = f"{sold.quantity} sold for {money.to_text(sold.gross, order.currency)} {order.currency}"
     return Suggestion((reason, price), action, value, sku=sold.sku)
 

@@ -10,6 +10,7 @@ from sqlalchemy import Connection as SqlConnection
 from swapsync.clock import Clock
 from swapsync.connectors.sparklayer import OrderRef, SparkLayerClient
 from swapsync.connectors.swap import SwapClient
+from swapsync.domain.kits import Kits
 from swapsync.domain.settlement import Policy, Route, Shipping
 from swapsync.domain.stock import Location
 from swapsync.settings import SiteSettings
@@ -101,6 +102,7 @@ class Workplace:
             deduct_handling_fee=self.site.deduct_handling_fee,
             approve_above=self.site.approve_above,
             reasons=self.site.reasons,
+            kits=self.site.kits_file or Kits(),
         )
 
 

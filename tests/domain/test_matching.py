@@ -155,6 +155,7 @@ def test_what_a_line_was_matched_by_is_stored_and_shown_in_these_words() -> None
         "SKU",
         "taught alias",
         "SKU history",
+        "part of a kit",
         "a person's choice",
     ]
 
