@@ -86,7 +86,7 @@ def match_kits(match: LineMatch, line: ReturnLine, order: Order, kits: Kits) -> 
     part = next((part for part in parts if part.sku == line.sku), None)
     if part and part.weight is None:
         return LineMatch(None, part=part)
-    return LineMatch(sold, by, kit=parts, part=part)
+    return LineMatch(sold, MatchedBy.KIT_PART if part else by, kit=parts, part=part)
 
 
 def kits_with(sku: str, order: Order, kits: Kits) -> tuple[OrderLine, ...]:

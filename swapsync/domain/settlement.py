@@ -327,7 +327,7 @@ class _OrderLedger:
     ) -> CreditLine | None:
         """The next ``quantity`` units of an order line at their share of its value; None if that can't be right.
 
-        ``weight``: how much of a unit each of them is, less than 1 for parts of a kit; ``finest``: the least that can be.
+        ``weight``: how much of a unit each of them is, less than 1 for parts of a kit; ``finest``: the least there is.
 
         Cumulative rounding (rule 4): what was credited so far plus this is the rounded share of all units so far.
         Where a unit is worth less than a minor unit, the credits so far can be ahead of their share, because units

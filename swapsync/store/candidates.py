@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, and_, func, select
 
+from swapsync.domain.matching import MatchedBy
 from swapsync.domain.orders import Customer
 from swapsync.store.db import chunks, table
 from swapsync.store.staging import UNREADABLE, customers, orders, read_customers, return_lines, returns
@@ -108,7 +109,7 @@ def details_to_read(connection: Connection, site: str, order_ids: Iterable[str])
 
 
 def claimed_units(connection: Connection, site: str, order_ids: Sequence[str]) -> Mapping[str, Mapping[str, int]]:
-    """Units that live or settled returns have claimed, by order id and line key."""
+    """Units that live or settled returns have claimed, by order id and line key; parts of kits are left out."""
     claimed: dict[str, dict[str, int]] = defaultdict(dict)
     for ids in chunks(order_ids):
         for row in connection.execute(
@@ -122,6 +123,7 @@ def claimed_units(connection: Connection, site: str, order_ids: Sequence[str]) -
                 returns.c.order_id.in_(ids),
                 returns.c.status.not_in(("cancelled", "expired")),
                 return_lines.c.order_line_key != "",
+                return_lines.c.matched_by != MatchedBy.KIT_PART,
             )
             .group_by(returns.c.order_id, return_lines.c.order_line_key)
         ):

@@ -16,6 +16,7 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, and_, case, exist
 
 from swapsync.domain import money
 from swapsync.domain.catalogue import CATALOGUE, Code, Owner
+from swapsync.domain.matching import MatchedBy
 from swapsync.domain.returns import Condition, Delivery, Inspection, Logistics, Remedy, ReturnStatus, Settlement
 from swapsync.domain.settlement import method_key
 from swapsync.domain.stock import units_received
@@ -651,7 +652,7 @@ def _liability(connection: Connection, pay_later: Mapping[str, Collection[str]])
     A return is live while its settlement is held or due, or none and neither called off nor vanished, or when it is
     credited in part and the rest still to be inspected. Lines that only move stock (exchanges) are not owed; lines that
     wait for a person's word (faulty, warranty) are, as long as the return is held. Lines whose order or order line is
-    not known have no value and are counted instead.
+    not known, and parts of kits, have no value here and are counted instead.
     """
     owed: dict[str, _Liability] = defaultdict(_Liability)
     notes, void, lines = credit_notes.c, credit_notes.alias().c, return_lines.c
@@ -694,9 +695,17 @@ def _liability(connection: Connection, pay_later: Mapping[str, Collection[str]])
     taken: Counter[tuple[str, str, str]] = Counter()
     live_orders = select(returns.c.site, returns.c.order_id).where(live, returns.c.order_id != "").distinct().subquery()
     credited = (
-        select(credit_note_lines, notes.return_id, notes.order_id)
+        select(credit_note_lines, notes.return_id, notes.order_id, lines.matched_by)
         .join(credit_notes, and_(notes.site == credit_note_lines.c.site, notes.number == credit_note_lines.c.number))
         .join(live_orders, and_(live_orders.c.site == notes.site, live_orders.c.order_id == notes.order_id))
+        .outerjoin(
+            return_lines,
+            and_(
+                lines.site == notes.site,
+                lines.return_id == notes.return_id,
+                lines.line_id == credit_note_lines.c.line_id,
+            ),
+        )
         .where(
             notes.kind == "credit",
             notes.state != "void",
@@ -705,11 +714,12 @@ def _liability(connection: Connection, pay_later: Mapping[str, Collection[str]])
     )
     for credit in connection.execute(credited):
         covered[credit.site, credit.return_id, credit.line_id] += credit.quantity
-        taken[credit.site, credit.order_id, credit.order_line_key] += credit.quantity
+        if credit.matched_by != MatchedBy.KIT_PART:
+            taken[credit.site, credit.order_id, credit.order_line_key] += credit.quantity
 
     announced = (
         select(
-            *(lines.site, lines.return_id, lines.line_id, lines.quantity, lines.order_line_key),
+            *(lines.site, lines.return_id, lines.line_id, lines.quantity, lines.order_line_key, lines.matched_by),
             *(returns.c.order_id, orders.c.payment_method, orders.c.currency),
             *(order_lines.c.quantity.label("sold"), order_lines.c.net, order_lines.c.tax),
         )
@@ -737,7 +747,7 @@ def _liability(connection: Connection, pay_later: Mapping[str, Collection[str]])
             continue
         of_line = (row.site, row.return_id, row.line_id)
         units = row.quantity - refused[of_line] - covered[of_line]
-        if row.sold is None:
+        if row.sold is None or row.matched_by == MatchedBy.KIT_PART:  # a part's value is the list of kits' to tell
             owed[row.site].unvalued_lines += units > 0
             continue
         of_order_line = (row.site, row.order_id, row.order_line_key)
