@@ -814,6 +814,7 @@ def test_the_examples_of_the_shipped_toml_load_once_uncommented(load: Load) -> N
         "effects_from": datetime(2026, 1, 1, tzinfo=UTC),
         "naive_timezone": "Europe/London",
         "approve_above": Decimal(1000),
+        "kits_file": "config/kits.csv",
     }
     credentials = {
         "slug": "acme",
