@@ -13,8 +13,6 @@ from tests.conftest import Desk, run
 from tests.exceptions.test_every_code import MARCH
 from tests.rules import scenario as s
 
-pytestmark = s.one_store_is_enough
-
 
 def refused(place: Workplace, code: str, action: str, value: str, why: str) -> None:
     [exception] = [row for row in s.open_exceptions(place) if row.code == code]
