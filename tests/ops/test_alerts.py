@@ -6,15 +6,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
 from loguru import logger
 from sqlalchemy import insert, select
 
+from swapsync.cli import main
 from swapsync.jobs.alerts import LINES, alerts, tell_everybody
 from swapsync.jobs.workplace import Workplace
 from swapsync.sandbox.faults import Fault
+from swapsync.sandbox.server import Sandbox
 from swapsync.sandbox.world import World
 from swapsync.store.health import job_control
 from tests import scenario
@@ -277,3 +280,29 @@ def test_a_store_that_fails_costs_the_alerts_of_that_moment_only(
         connection.execute(text("ALTER TABLE away RENAME TO alert"))
     tell(place)
     assert len(inbox.taken()) == 1
+
+
+@one_store_is_enough
+def test_sync_tells_at_its_end_so_that_cron_does_too(
+    server: Sandbox,
+    world: World,
+    database_url: str,
+    inbox: Inbox,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    told_at_once = {"SWAPSYNC_ALERT_URLS": inbox.url, "SWAPSYNC_ALERT_AFTER_FAILURES": "1"}
+    quick = {"SWAPSYNC_HTTP_BACKOFF_SECONDS": "0", "SWAPSYNC_HTTP_MAX_ATTEMPTS": "1"}
+    settings = server.environment() | {"SWAPSYNC_DATABASE_URL": database_url} | told_at_once | quick
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["swapsync", "sync", "--job", "poll_returns"])
+    swap_is_down(world)
+
+    with pytest.raises(SystemExit) as ended:
+        main()
+    logger.remove()
+
+    assert ended.value.code == 1
+    assert [title for title, _ in inbox.taken()] == ["swapsync default: 1 problem"]
