@@ -10,6 +10,7 @@ import typer
 from swapsync.cli import (
     backfill,
     corrections,
+    cut_over,
     daemon,
     database,
     demo,
@@ -30,7 +31,21 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Turns returns in Swap into credit notes, restocks and status on SparkLayer orders.",
 )
-for commands in (demo, run, daemon, backfill, reconcile, look, preview, corrections, work, trail, doctor, database):
+for commands in (
+    demo,
+    run,
+    daemon,
+    backfill,
+    reconcile,
+    look,
+    preview,
+    corrections,
+    cut_over,
+    work,
+    trail,
+    doctor,
+    database,
+):
     commands.register(app)
 
 

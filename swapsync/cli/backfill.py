@@ -36,8 +36,8 @@ def backfill(
 
     clock = Clock()
     now = clock.now()
-    begin = _moment("--since", since)
-    end = min(now, _moment("--until", until)) if until else now
+    begin = moment("--since", since)
+    end = min(now, moment("--until", until)) if until else now
     if begin >= end:
         raise UserError(f"--since {since}: it must lie before --until, and in the past")
     settings = load(site)
@@ -55,7 +55,8 @@ def backfill(
         raise typer.Exit(1)
 
 
-def _moment(option: str, text: str) -> datetime:
+def moment(option: str, text: str) -> datetime:
+    """A day in UTC (its midnight) or an ISO moment with its zone. Raises UserError."""
     try:
         if len(text) == len("2026-03-01"):
             return datetime.combine(date.fromisoformat(text), time(), UTC)

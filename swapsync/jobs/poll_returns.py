@@ -74,7 +74,9 @@ def _sweep(place: Workplace, tally: Tally) -> None:
     if unseen:
         now = place.clock.now()
         with place.writing() as connection:
-            tally.changed += stage_returns(connection, place.slug, batch, effects_from=place.effects_from, now=now)
+            tally.changed += stage_returns(
+                connection, place.slug, batch, effects_from=runs.cut_over(connection, place.slug), now=now
+            )
             staging.note_sweep(connection, place.slug, found, missing, now)
 
 
@@ -119,7 +121,9 @@ def _walk(
     def store(end: datetime | None = None) -> None:
         now = place.clock.now()
         with place.writing() as connection:
-            tally.changed += stage_returns(connection, place.slug, batch, effects_from=place.effects_from, now=now)
+            tally.changed += stage_returns(
+                connection, place.slug, batch, effects_from=runs.cut_over(connection, place.slug), now=now
+            )
             set_aside(connection, place.slug, STREAM, malformed, now)
             release_readable(connection, place.slug, STREAM, [ret.return_id for ret, _ in batch], now)
             if end is not None:

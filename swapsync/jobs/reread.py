@@ -6,6 +6,7 @@ from sqlalchemy import Connection, and_, func, select, update
 from swapsync.connectors.swap_reader import read_return
 from swapsync.domain.returns import Remedy
 from swapsync.jobs.workplace import Workplace
+from swapsync.store import runs
 from swapsync.store.db import chunks, table
 from swapsync.store.mappings import taught
 from swapsync.store.staging import Received, return_lines, returns, stage_returns
@@ -50,4 +51,6 @@ def reread_taught_words(connection: Connection, place: Workplace) -> None:
         connection.execute(
             update(returns).where(returns.c.site == place.slug, returns.c.return_id.in_(part)).values(digest="")
         )
-    stage_returns(connection, place.slug, again, effects_from=place.effects_from, now=place.clock.now())
+    stage_returns(
+        connection, place.slug, again, effects_from=runs.cut_over(connection, place.slug), now=place.clock.now()
+    )

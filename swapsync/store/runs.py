@@ -20,8 +20,13 @@ def first_run(connection: Connection, site: str, effects_from: datetime | None, 
         Site,
         [{"slug": site, "effects_from": effects_from or now, "first_run_at": now, "last_credit_number": 0}],
     )
-    fixed: datetime = connection.execute(select(sites.c.effects_from).where(sites.c.slug == site)).scalar_one()
-    return fixed
+    return cut_over(connection, site)
+
+
+def cut_over(connection: Connection, site: str) -> datetime:
+    """The cut-over moment of a site that has run, as it stands now; a person may have moved it."""
+    moment: datetime = connection.execute(select(sites.c.effects_from).where(sites.c.slug == site)).scalar_one()
+    return moment
 
 
 def lock_site(connection: Connection, site: str) -> int:
