@@ -250,8 +250,10 @@ CATALOGUE: dict[Code, Entry] = {
         _O,
         _MID,
         "A location that only swapsync may write holds another level than the stock ledger says.",
-        "Find out who changed it; the next restock sets it right.",
+        "Find out who changed it, and count. --action retry sets our level again; --action write-off books the "
+        "difference, so that our ledger says what stands there.",
         "the levels agree",
+        (Action.RETRY, Action.WRITE_OFF),
     ),
     Code.RESTOCK_UNCERTAIN: Entry(
         _O,

@@ -38,6 +38,10 @@ ROUTE: Mapping[Step, tuple[Location, Location]] = {
 }
 
 
+ADJUSTED = "adjusted"
+"""What a movement is called that a person booked, so that the ledger says what a location really holds."""
+
+
 @dataclass(frozen=True, slots=True)
 class Movement:
     """Units of one SKU that go from one location to another because of one returned line."""

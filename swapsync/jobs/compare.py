@@ -23,6 +23,7 @@ from swapsync.domain.settlement import Route, method_key
 from swapsync.jobs.cycle import JOBS, SITES_AT_ONCE, RunRecord, open_workplace, run_job
 from swapsync.jobs.delivery import STOP_AFTER
 from swapsync.jobs.plan import Plan, add_plan
+from swapsync.jobs.stock_drift import look_for_drift
 from swapsync.jobs.transactions import Transaction, read_transaction
 from swapsync.jobs.workplace import JobError, Tally, Workplace, order_ref
 from swapsync.settings import SiteSettings
@@ -102,6 +103,7 @@ def _run_jobs(place: Workplace, period: Period, watch: Watch) -> Iterator[RunRec
         watch(place.slug, name, 0, 0)
         yield run_job(place, name, JOBS[name])
     yield run_job(place, "compare", lambda desk, tally: compare(desk, tally, period, watch))
+    yield run_job(place, "compare_stock", lambda desk, tally: look_for_drift(desk, tally, at_all=True))
 
 
 def compare(place: Workplace, tally: Tally, period: Period, watch: Watch) -> None:

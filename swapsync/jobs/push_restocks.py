@@ -19,6 +19,7 @@ from swapsync.domain.catalogue import Code
 from swapsync.domain.stock import Location, Proof, Transfer
 from swapsync.jobs.delivery import clear_failures, note_failures
 from swapsync.jobs.restored import maybe_done
+from swapsync.jobs.stock_drift import look_for_drift, watch
 from swapsync.jobs.stock_levels import PAIRS, Locations, ledger_levels, own_level, units_waiting
 from swapsync.jobs.workplace import JobError, Tally, Workplace
 from swapsync.store import exceptions, outbox
@@ -39,6 +40,11 @@ def push_restocks(place: Workplace, tally: Tally) -> None:
     if not place.site.push_restocks:
         tally.remarks.append("restocks are switched off for this site (push_restocks)")
         return
+    _deliver(place, tally)
+    look_for_drift(place, tally)
+
+
+def _deliver(place: Workplace, tally: Tally) -> None:
     with place.store.reading() as connection:
         now = place.clock.now()
         levels = outbox.due(connection, place.slug, Kind.STOCK_LEVEL, now)
@@ -81,7 +87,10 @@ def _set_own_levels(
         }
         refused = _isolating(list(writes.items()), lambda part: _set_levels(place, part))
         failed = {pair: why for (pair, _), why in refused}
-        delivered = [row for pair in pairs if pair not in failed for row in by_pair[pair]]
+        written = [pair for pair in pairs if pair not in failed]
+        with place.writing() as connection:
+            watch(connection, place.slug, [(*pair, writes[pair].quantity) for pair in written], place.clock.now())
+        delivered = [row for pair in written for row in by_pair[pair]]
         _note(place, tally, delivered, [(row, why) for pair, why in failed.items() for row in by_pair[pair]])
 
 
@@ -97,6 +106,7 @@ def _add_to_sellable(
     place: Workplace, tally: Tally, by_sku: dict[str, list[Row[Any]]], waiting: Counter[str], locations: Locations
 ) -> None:
     sellable, inspection = locations.id(Location.SELLABLE), locations.id(Location.INSPECTION)
+    inspection_name = locations.external[Location.INSPECTION]
     with place.store.reading() as connection:
         ledger = ledger_levels(connection, place.slug, list(by_sku))
     read = place.sparklayer.stock_levels(sorted(by_sku), [sellable, inspection])
@@ -112,7 +122,7 @@ def _add_to_sellable(
                 held_after = own_level(ledger, Counter({sku: waiting[sku] - units}), sku, Location.INSPECTION)
                 transfer = Transfer(base, base + units, held.quantity if held else None, held_after)
                 ids[sku] = _record_write(connection, place, sku, transfer, by_sku[sku])
-                writes.append(StockLevelWrite(sku, locations.external[Location.INSPECTION], held_after))
+                writes.append(StockLevelWrite(sku, inspection_name, held_after))
                 writes.append(
                     StockLevelWrite(
                         sku,
@@ -129,6 +139,9 @@ def _add_to_sellable(
         except RemoteError:
             _take_back(place, ids)
             raise
+        taken_out = [(w.sku, Location.INSPECTION, w.quantity) for w in writes if w.location == inspection_name]
+        with place.writing() as connection:
+            watch(connection, place.slug, taken_out, place.clock.now())
         _note(place, tally, [row for sku in skus for row in by_sku[sku]], [])
 
     try:

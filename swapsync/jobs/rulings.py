@@ -11,7 +11,7 @@ from swapsync.connectors.swap_reader import MEANINGS
 from swapsync.domain.catalogue import CATALOGUE, Action, Code
 from swapsync.domain.settlement import UNANNOUNCED, Route, method_key
 from swapsync.domain.stock import Location, Proof
-from swapsync.jobs import restored
+from swapsync.jobs import restored, stock_drift
 from swapsync.jobs.compare import SUBJECT as CREDIT_SUBJECT
 from swapsync.jobs.push_restocks import stock_writes
 from swapsync.jobs.reread import raw_records
@@ -153,6 +153,8 @@ def _take(
         _take_what_stands_for_ours(connection, row, now)
     elif action is Action.WRITE_OFF and row.code == Code.DELIVERY_FAILED:
         _write_off_delivery(connection, row)
+    elif row.code == Code.RESTOCK_DRIFT:
+        _write_off_drift(connection, row, actor, now)
     elif action is Action.WRITE_OFF and subject.startswith(UNANNOUNCED):
         raise RulingRefused(f"nothing of {row.sku} was booked into stock, so there is nothing to write off")
     elif action is Action.TEACH_ALIAS:
@@ -179,9 +181,12 @@ def _take(
 
 
 def _send_again(connection: Connection, row: Row[Any], now: datetime) -> None:
-    """Has a delivery tried again that gave up, or a credit's transaction written again as the credit note says."""
+    """Has a delivery tried again that gave up, a credit's transaction written again, or a stock level of ours set."""
     if row.code == Code.DELIVERY_FAILED:
         outbox.retry(connection, row.site, [_outbox_id(row)], now)
+        return
+    if row.code == Code.RESTOCK_DRIFT:
+        stock_drift.set_again(connection, row, now)
         return
     if row.subject.startswith(restored.SUBJECT):
         raise RulingRefused("it is looked at again with every sync; accept what stands there, or correct it")
@@ -240,6 +245,13 @@ def _word(connection: Connection, row: Row[Any]) -> tuple[str, str, list[str]]:
     if field not in MEANINGS or not isinstance(value, str):
         raise RulingRefused(f"{row.subject} is no word that could be mapped: have it corrected in Swap")
     return field, folded(value), [meaning for meaning in MEANINGS[field] if meaning != "unknown"]
+
+
+def _write_off_drift(connection: Connection, row: Row[Any], actor: str, now: datetime) -> None:
+    try:
+        stock_drift.write_off(connection, row, actor, now)
+    except stock_drift.DriftChanged as changed:
+        raise RulingRefused(str(changed)) from None
 
 
 def _settle_stock_write(connection: Connection, write_id: int, action: Action, now: datetime) -> None:

@@ -355,7 +355,10 @@ class CreditNoteLineRow(SQLModel, table=True):
 
 
 class MovementRow(SQLModel, table=True):
-    """Units that went from one location to another; the sum over them is the stock ledger."""
+    """Units that went from one location to another; the sum over them is the stock ledger.
+
+    What a person booked by hand has their name as ``actor``, and no return.
+    """
 
     __tablename__ = "movement"
     __table_args__ = (
@@ -373,6 +376,19 @@ class MovementRow(SQLModel, table=True):
     to_location: str = _text()
     quantity: int = 0
     moved_at: datetime = _moment(nullable=False)
+    actor: str = _text()
+
+
+class OwnLevelRow(SQLModel, table=True):
+    """A level of our own in SparkLayer, as it was last written or read there, and when to look at it next."""
+
+    __tablename__ = "own_level"
+    __table_args__ = (Index("ix_own_level_look", "site", "look_at"),)
+    site: str = _key()
+    sku: str = _key()
+    location: str = _key()
+    level: int = 0
+    look_at: datetime = _moment(nullable=False)
 
 
 class OutboxRow(SQLModel, table=True):

@@ -54,6 +54,17 @@ def upgrade() -> None:
     _add("outbox", _text("claimed_by"), _moment("claimed_until"))
     failed = sa.text("state = 'failed'")
     op.create_index("ix_outbox_failed", "outbox", ["site"], sqlite_where=failed, postgresql_where=failed)
+    _add("movement", _text("actor"))
+    op.create_table(
+        "own_level",
+        sa.Column("site", sa.Text(), nullable=False),
+        sa.Column("sku", sa.Text(), nullable=False),
+        sa.Column("location", sa.Text(), nullable=False),
+        sa.Column("level", sa.Integer(), nullable=False),
+        sa.Column("look_at", UtcDateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("site", "sku", "location"),
+    )
+    op.create_index("ix_own_level_look", "own_level", ["site", "look_at"])
     _add("stock_write", *(sa.Column(f"held_{when}", sa.Integer(), nullable=True) for when in ("before", "after")))
     with op.batch_alter_table("movement", naming_convention=_UNIQUE) as movement:
         movement.drop_constraint("movement_site_return_id_line_id_step_n_key", type_="unique")
