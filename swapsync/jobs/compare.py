@@ -102,8 +102,12 @@ def _run_jobs(place: Workplace, period: Period, watch: Watch) -> Iterator[RunRec
     for name in BEFORE:
         watch(place.slug, name, 0, 0)
         yield run_job(place, name, JOBS[name])
-    yield run_job(place, "compare", lambda desk, tally: compare(desk, tally, period, watch))
-    yield run_job(place, "compare_stock", lambda desk, tally: look_for_drift(desk, tally, at_all=True))
+
+    def compare_all(desk: Workplace, tally: Tally) -> None:
+        compare(desk, tally, period, watch)
+        look_for_drift(desk, tally, at_all=True)
+
+    yield run_job(place, "compare", compare_all)
 
 
 def compare(place: Workplace, tally: Tally, period: Period, watch: Watch) -> None:

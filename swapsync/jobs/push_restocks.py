@@ -132,6 +132,7 @@ def _add_to_sellable(
                         standing.restock_date if standing else None,
                     )
                 )
+        place.require_lease()
         try:
             place.sparklayer.set_stock(writes, repeatable=False)
         except InDoubt:

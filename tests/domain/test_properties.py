@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from swapsync.domain.catalogue import CATALOGUE, Action
+from swapsync.domain.catalogue import CATALOGUE, Action, Code
 from swapsync.domain.money import share, to_minor, to_text
 from swapsync.domain.orders import Order
 from swapsync.domain.returns import (
@@ -26,7 +26,7 @@ from swapsync.domain.returns import (
     logistics,
 )
 from swapsync.domain.settlement import Case, Decision, Policy, ReturnFacts, Ruling, decide
-from swapsync.domain.stock import Step
+from swapsync.domain.stock import ROUTE, Location, Step
 from tests.domain.build import APPROVED, a_return, after, changed, facts, order, sold
 from tests.domain.build import line as returned
 
@@ -335,6 +335,35 @@ def test_never_more_leaves_inspection_than_was_received_and_never_more_is_receiv
             for (line_id, _), steps in known.moved.items():
                 gone = sum(steps.get(step, 0) for step in Step if step is not Step.RECEIVED)
                 assert gone <= steps.get(Step.RECEIVED, 0) <= announced[known.ret.return_id, line_id]
+
+
+@for_any(policies, st.data())
+def test_units_are_neither_made_nor_lost_and_no_location_of_ours_holds_less_than_none(
+    policy: Policy, data: st.DataObject
+) -> None:
+    for case, decisions in told(data, policy):
+        for known in carried_out(case, decisions).returns:
+            for steps in known.moved.values():
+                levels: Counter[Location] = Counter()
+                for step, units in steps.items():
+                    origin, destination = ROUTE[step]
+                    levels[origin] -= units
+                    levels[destination] += units
+                assert sum(levels.values()) == 0
+                assert all(units >= 0 for location, units in levels.items() if location is not Location.OUTSIDE)
+                gone = steps.get(Step.RESTOCKED, 0) + steps.get(Step.WRITTEN_OFF, 0)
+                assert gone <= steps.get(Step.RECEIVED, 0)
+
+
+@for_any(policies, st.data())
+def test_only_wrong_items_that_a_person_wrote_off_are_written_off(policy: Policy, data: st.DataObject) -> None:
+    for case, decisions in told(data, policy):
+        for known, decision in zip(_by_id(case), _sorted(decisions), strict=True):
+            for movement in decision.movements:
+                if movement.step is Step.WRITTEN_OFF:
+                    ruling = known.rulings[Code.UNEXPECTED_ITEM, movement.line_id]
+                    assert ruling.action is Action.WRITE_OFF
+                    assert movement.quantity <= found(known.findings, movement.line_id)[Condition.WRONG_ITEM]
 
 
 @for_any(cases(), policies)

@@ -109,7 +109,7 @@ def test_the_reconcile_command_looks_at_once(place: Workplace, world: World, clo
 
     (report,) = reconcile_sites([place.site], place.store, clock, period, lambda *_: None)
 
-    assert [(each.job, each.status) for each in report.runs][-1] == ("compare_stock", "ok")
+    assert [(each.job, each.status) for each in report.runs][-1] == ("compare", "ok")
     assert s.open_codes(place) == ["RESTOCK_DRIFT"]
 
 
