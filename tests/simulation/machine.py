@@ -1,0 +1,367 @@
+"""The machine that simulated workers run on: time, processes, the wire and the disk, all owned by the simulation.
+
+A worker runs the real jobs, store and connectors. Whatever it does outside of itself goes through a *point* of its
+process: a call (before it is sent, and before its answer is read), a transaction (before it begins, and before it
+commits). At a point a process can die, hand over to the other worker, or meet a fault. What is between two points
+touches nothing that anybody else can see.
+"""
+
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from email.utils import format_datetime
+from io import BytesIO
+from random import Random
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+import urllib3
+from sqlalchemy import event, update
+from sqlalchemy.exc import OperationalError
+from urllib3.exceptions import NewConnectionError, ProtocolError, ReadTimeoutError
+
+from swapsync.clock import Clock
+from swapsync.jobs import cycle
+from swapsync.jobs.cycle import JOBS, RunRecord, open_workplace
+from swapsync.sandbox.app import HTML, create_app
+from swapsync.sandbox.world import World
+from swapsync.settings import SiteSettings
+from swapsync.store import runs
+from swapsync.store.db import Store
+
+TIMEOUT = 30.0
+
+
+class Died(BaseException):
+    """The process was killed: nothing of it runs any further, no ``except Exception`` and no clean-up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing that goes wrong: at the n-th ``call``, ``begin`` or ``commit`` of a process, and at as many after it.
+
+    Calls. Without effect: ``refused`` (no connection), ``lost_before``, ``status`` (``status``, ``retry_after``),
+    ``html``. With effect: ``lost_after``, ``timeout``, ``error_after`` (a 5xx although it was done), ``html_after``,
+    ``truncated``, ``cut_off``, ``slow`` (``seconds``). Else: ``revoked`` (all tokens), ``repeated`` (a list answers
+    what it answered last time).
+    Transactions: ``locked`` and ``restarted`` (at begin), ``full`` (at commit: rolled back), ``unheard`` (at commit:
+    committed, but the worker hears of a broken connection).
+    """
+
+    at: int
+    kind: str
+    times: int = 1
+    status: int = 503
+    retry_after: str = ""
+    seconds: float = 0.0
+
+    @property
+    def family(self) -> str:
+        return {"locked": "begin", "restarted": "begin", "full": "commit", "unheard": "commit"}.get(self.kind, "call")
+
+    def __str__(self) -> str:
+        what = f"{self.kind} {self.status}" if self.kind in ("status", "error_after") else self.kind
+        more = [f"Retry-After {self.retry_after}"] if self.retry_after else []
+        more += [f"{self.seconds:g} s"] if self.seconds else []
+        span = f"{self.at}" if self.times == 1 else f"{self.at}..{self.at + self.times - 1}"
+        return " ".join([f"{self.family} {span}: {what}", *more])
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What happens to one run of a process: its jobs, its faults, the point at which it dies (0: it lives)."""
+
+    jobs: tuple[str, ...] = tuple(JOBS)
+    faults: tuple[Fault, ...] = ()
+    dies_at: int = 0
+
+    def __str__(self) -> str:
+        said = ["all jobs" if self.jobs == tuple(JOBS) else ", ".join(self.jobs)]
+        said += [f"[{fault}]" for fault in self.faults]
+        said += [f"killed at point {self.dies_at}"] if self.dies_at else []
+        return " ".join(said)
+
+
+class Time:
+    """The time that all machines share; each machine's clock may be wrong by its own offset."""
+
+    def __init__(self, moment: datetime) -> None:
+        self.moment = moment
+        self.passing: list[Callable[[], None]] = []
+
+    def pass_(self, seconds: float) -> None:
+        self.moment += timedelta(seconds=max(0.0, seconds))
+        for told in self.passing:
+            told()
+
+
+class MachineClock(Clock):
+    """One machine's clock; waiting moves the time instead of taking any."""
+
+    def __init__(self, time: Time) -> None:
+        self.time = time
+        self.offset = timedelta()
+
+    def now(self) -> datetime:
+        return self.time.moment + self.offset
+
+    def sleep(self, seconds: float) -> None:
+        self.time.pass_(seconds)
+
+
+class Wire(requests.adapters.HTTPAdapter):
+    """Carries requests into the sandbox's own HTTP application, in this process, without sockets."""
+
+    def __init__(self, world: World, process: "Process") -> None:
+        super().__init__()
+        self._app = create_app(lambda: world)
+        self._world, self._process = world, process
+        self._last: dict[str, tuple[int, dict[str, str], bytes]] = {}
+
+    def send(self, request: requests.PreparedRequest, *_: Any, **__: Any) -> requests.Response:
+        process, world = self._process, self._world
+        fault = process.reach("call")
+        kind = fault.kind if fault else ""
+        if kind == "refused":
+            connection = urllib3.connection.HTTPConnection("sandbox.invalid")
+            raise requests.ConnectionError(NewConnectionError(connection, "Connection refused"))
+        if kind == "lost_before":
+            raise requests.ConnectionError(ProtocolError("Connection aborted.", ConnectionResetError(104, "reset")))
+        if fault and kind == "slow":
+            process.clock.time.pass_(fault.seconds)
+        if kind == "revoked" and "/auth/token" not in request.path_url:
+            world.sparklayer.revoke_tokens()
+        name = f"{request.method} {urlsplit(request.url).path}"  # type: ignore[type-var]
+        if fault and kind == "status":
+            status, headers, body = fault.status, {"content-type": "application/json"}, b'{"detail": "no"}'
+            if fault.retry_after:
+                headers["Retry-After"] = _retry_after(fault.retry_after, process.clock.time.moment)
+        elif kind == "html":
+            status, headers, body = 200, {"content-type": "text/html; charset=utf-8"}, HTML
+        elif kind == "repeated" and request.method == "GET" and name.endswith(("/returns", "/purchases")):
+            status, headers, body = self._last.get(name) or self._ask(request)
+        else:
+            status, headers, body = self._last[name] = self._ask(request)
+        process.reach("answer")
+        if kind == "lost_after":
+            raise requests.ConnectionError(ProtocolError("Connection aborted.", ConnectionResetError(104, "reset")))
+        if kind == "timeout":
+            process.clock.time.pass_(TIMEOUT)
+            raise requests.ReadTimeout(ReadTimeoutError(None, request.url, "Read timed out."))  # type: ignore[arg-type]
+        if fault and kind == "error_after":
+            status, body = fault.status, b""
+        if kind == "html_after":
+            status, headers, body = 200, {"content-type": "text/html"}, HTML
+        if kind == "truncated":
+            body = body[: len(body) // 2]
+        length = str(len(body))
+        if kind == "cut_off":
+            body = body[: len(body) // 2]
+        answer = urllib3.HTTPResponse(
+            BytesIO(body),
+            {**headers, "content-length": length},
+            status,
+            preload_content=False,
+            enforce_content_length=True,
+            request_method=request.method,
+        )
+        return self.build_response(request, answer)
+
+    def _ask(self, request: requests.PreparedRequest) -> tuple[int, dict[str, str], bytes]:
+        parts = urlsplit(request.url or "")
+        body = request.body or b""
+        scope = {
+            "type": "http",
+            "method": request.method,
+            "path": parts.path,
+            "raw_path": parts.path.encode(),
+            "root_path": "",
+            "query_string": parts.query.encode(),
+            "headers": [(k.lower().encode(), _bytes(v)) for k, v in request.headers.items()],
+            "state": {},
+        }
+        sent: list[Mapping[str, Any]] = []
+
+        async def receive() -> Mapping[str, Any]:
+            return {"type": "http.request", "body": _bytes(body)}
+
+        async def send(message: Mapping[str, Any]) -> None:
+            sent.append(message)
+
+        _finish(self._app(scope, receive, send))  # type: ignore[arg-type]
+        headers = {k.decode(): v.decode() for k, v in sent[0]["headers"] if k != b"content-length"}
+        return sent[0]["status"], headers, b"".join(message.get("body", b"") for message in sent[1:])
+
+
+def _bytes(value: Any) -> bytes:
+    return value if isinstance(value, bytes) else str(value).encode()
+
+
+def _finish(coroutine: Any) -> None:
+    """Runs a coroutine that waits for nothing."""
+    try:
+        coroutine.send(None)
+    except StopIteration:
+        return
+    raise RuntimeError("the sandbox waited for something")
+
+
+def _retry_after(said: str, now: datetime) -> str:
+    if said.startswith("date+"):
+        return format_datetime(now + timedelta(seconds=int(said[5:])), usegmt=True)
+    return said
+
+
+class Disk:
+    """The store as one process sees it: the real one, with its points and its faults.
+
+    The engine outlives the simulated processes, because its compiled statements are dear.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.store = Store(url)
+        self.process: Process | None = None
+        engine = self.store.engine
+        event.listen(engine, "connect", self._connect)
+        event.listen(engine, "begin", self._begin, insert=True)
+        event.listen(engine, "commit", self._commit)
+
+    @staticmethod
+    def _connect(connection: Any, _record: Any) -> None:
+        connection.execute("PRAGMA synchronous = OFF")
+        connection.execute("PRAGMA busy_timeout = 100")
+
+    def _begin(self, connection: Any) -> None:
+        if self.process is None or connection.get_execution_options().get("swapsync_reading"):
+            return
+        fault = self.process.reach("begin")
+        if fault and fault.kind == "locked":
+            raise _broken("database is locked")
+        if fault and fault.kind == "restarted":
+            raise _broken("server closed the connection unexpectedly")
+
+    def _commit(self, connection: Any) -> None:
+        if self.process is None:
+            return
+        fault = self.process.reach("commit")
+        if fault and fault.kind == "full":
+            raise _broken("database or disk is full")
+        if fault and fault.kind == "unheard":
+            connection.connection.driver_connection.execute("COMMIT")
+            raise _broken("server closed the connection unexpectedly")
+
+
+def _broken(why: str) -> OperationalError:
+    return OperationalError("(simulated)", None, sqlite3.OperationalError(why))
+
+
+@dataclass
+class Process:
+    """One run of a worker: from its start to its end or its death."""
+
+    name: str
+    clock: MachineClock
+    disk: Disk
+    plan: Plan
+    baton: "Baton | None" = None
+    points: int = 0
+    counts: dict[str, int] = field(default_factory=dict)
+    dead: bool = False
+    records: list[RunRecord] = field(default_factory=list)
+    broke: str = ""
+
+    def reach(self, family: str) -> Fault | None:
+        """A point of the process. Returns the fault that waits there. Raises Died."""
+        if self.dead:
+            raise Died
+        self.points += 1
+        if self.points == self.plan.dies_at:
+            self.dead = True
+            raise Died
+        if self.baton is not None and family != "commit":
+            self.baton.offer(self)
+        count = self.counts[family] = self.counts.get(family, 0) + 1
+        for fault in self.plan.faults:
+            if fault.family == family and fault.at <= count < fault.at + fault.times:
+                return fault
+        return None
+
+    def run(self, site: SiteSettings, world: World) -> None:
+        """Starts, does its jobs, and leaves; as a killed process it simply stops."""
+        self.disk.process = self
+        try:
+            place = open_workplace(site, self.disk.store, self.clock, Wire(world, self))
+            for job in self.plan.jobs:
+                self.records.append(cycle.run_job(place, job, JOBS[job], holder=self.name))
+        except Died:
+            pass
+        except OperationalError as trouble:  # the database is out of order: the command ends with exit code 1
+            self.broke = str(trouble.orig)
+        finally:
+            self.disk.process = None
+
+    @contextmanager
+    def beating(self, time: Time, pulse: Store) -> Iterator[None]:
+        """The heartbeat of a living process, which on a real machine has a thread of its own."""
+
+        def beat() -> None:
+            if not self.dead:
+                with pulse.transaction() as connection:
+                    connection.execute(
+                        update(runs.leases)
+                        .where(runs.leases.c.holder == self.name)
+                        .values(expires_at=self.clock.now() + runs.LEASE)
+                    )
+
+        time.passing.append(beat)
+        try:
+            yield
+        finally:
+            time.passing.remove(beat)
+
+
+class Baton:
+    """Lets two processes run one at a time, and decides by a seed who is next at each point."""
+
+    def __init__(self, seed: int) -> None:
+        self._random = Random(seed)
+        self._turns: dict[str, threading.Semaphore] = {}
+        self._back = threading.Semaphore(0)
+        self._ended: set[str] = set()
+        self._left = 0
+
+    def offer(self, process: Process) -> None:
+        """Hands over when the turn is used up, and waits for the next one."""
+        self._left -= 1
+        if self._left < 0:
+            self._back.release()
+            self._turns[process.name].acquire()
+
+    def run(self, processes: list[Process], site: SiteSettings, world: World) -> None:
+        """Runs the processes interleaved, until each has ended."""
+        alive: dict[str, threading.Thread] = {}
+        for process in processes:
+            process.baton = self
+            self._turns[process.name] = threading.Semaphore(0)
+            thread = threading.Thread(target=self._play, args=(process, site, world), daemon=True)
+            alive[process.name] = thread
+            thread.start()
+        while alive:
+            name = self._random.choice(sorted(alive))
+            self._left = int(self._random.expovariate(0.15))
+            self._turns[name].release()
+            self._back.acquire()
+            if name in self._ended:
+                alive.pop(name).join()
+
+    def _play(self, process: Process, site: SiteSettings, world: World) -> None:
+        self._turns[process.name].acquire()
+        try:
+            process.run(site, world)
+        finally:
+            self._ended.add(process.name)
+            self._back.release()

@@ -1,0 +1,577 @@
+"""Plays a story: makes the other side do what the story says, lets the workers run, and has everything checked."""
+
+import random
+import shutil
+import tempfile
+from collections import Counter
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from decimal import Decimal
+from functools import singledispatchmethod
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from sqlalchemy import select
+
+from swapsync.connectors import swap
+from swapsync.domain.catalogue import Code
+from swapsync.jobs import delivery, poll_orders, poll_returns, push_restocks, reconcile
+from swapsync.jobs.inspection import Entry, record_findings
+from swapsync.jobs.rulings import rule
+from swapsync.sandbox.server import API_KEY, CLIENT_ID, CLIENT_SECRET, SITE_ID, STORE_ID
+from swapsync.sandbox.world import (
+    World,
+    customer_row,
+    line_item,
+    parse_moment,
+    purchase_row,
+    return_line,
+    return_row,
+    stable_uuid,
+    swap_time,
+    variant_row,
+)
+from swapsync.settings import SiteSettings, load_settings
+from swapsync.store.db import Store
+from swapsync.store.exceptions import exceptions
+from tests.simulation.checker import Checker, Wrong
+from tests.simulation.machine import Baton, Disk, MachineClock, Plan, Process, Time
+from tests.simulation.reference import Ordered, Rma, Rules, amount, part
+from tests.simulation.story import (
+    VARIANTS,
+    Amend,
+    Announce,
+    Back,
+    CallOff,
+    Close,
+    Correct,
+    Dusk,
+    Find,
+    Old,
+    Place,
+    Race,
+    Rename,
+    Revise,
+    Run,
+    Sell,
+    Shift,
+    Skew,
+    Step,
+    Story,
+    Travel,
+)
+
+SITE = "default"
+BUYERS = {
+    "buyer": "buyer@acme.example",
+    "BUYER": "BUYER@ACME.example",
+    "colleague": "colleague@acme.example",
+    "stranger": "someone@else.example",
+    "nobody": "nobody@nowhere.example",
+}
+QUIET_CYCLES = 8
+
+
+class Machines:
+    """Two workers' machines and one database, kept from story to story, because to build them is slow."""
+
+    def __init__(self) -> None:
+        ram = Path("/dev/shm")
+        self.folder = Path(tempfile.mkdtemp(prefix="swapsync-sim-", dir=ram if ram.is_dir() else None))
+        self.database = self.folder / "swapsync.db"
+        url = f"sqlite:///{self.database}"
+        template = Store(f"sqlite:///{self.folder / 'template.db'}")
+        template.upgrade()
+        template.close()
+        self.disks = {"A": Disk(url), "B": Disk(url)}
+        self.office = Store(url)
+        """Where the staff works, and the checker looks; nothing of it fails."""
+        self._sites: dict[tuple[tuple[str, str], ...], SiteSettings] = {}
+
+    def fresh(self) -> None:
+        """An empty database with the schema."""
+        for store in (self.office, *(disk.store for disk in self.disks.values())):
+            store.engine.dispose()
+        for name in ("swapsync.db-wal", "swapsync.db-shm"):
+            (self.folder / name).unlink(missing_ok=True)
+        shutil.copyfile(self.folder / "template.db", self.database)
+
+    def site(self, options: dict[str, str], start: datetime) -> SiteSettings:
+        """The site with these settings; what closed before ``start`` was settled outside."""
+        environment = {
+            "SWAPSYNC_SWAP_BASE_URL": "http://127.0.0.1:1/swap",
+            "SWAPSYNC_SWAP_API_KEY": API_KEY,
+            "SWAPSYNC_SWAP_STORE_ID": STORE_ID,
+            "SWAPSYNC_SPARKLAYER_BASE_URL": "http://127.0.0.1:1/sparklayer",
+            "SWAPSYNC_SPARKLAYER_SITE_ID": SITE_ID,
+            "SWAPSYNC_SPARKLAYER_CLIENT_ID": CLIENT_ID,
+            "SWAPSYNC_SPARKLAYER_CLIENT_SECRET": CLIENT_SECRET,
+            "SWAPSYNC_SPARKLAYER_REQUESTS_PER_MINUTE": "0",
+            "SWAPSYNC_EFFECTS_FROM": start.isoformat(),
+        } | {f"SWAPSYNC_{name.upper()}": value for name, value in options.items()}
+        key = tuple(sorted(environment.items()))
+        if key not in self._sites:
+            self._sites[key] = load_settings(environment, self.folder).sites[0]
+        return self._sites[key]
+
+    def close(self) -> None:
+        for store in (self.office, *(disk.store for disk in self.disks.values())):
+            store.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def __enter__(self) -> "Machines":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+@dataclass
+class Stage:
+    """One story being played. ``told`` is what happened, in words."""
+
+    machines: Machines
+    story: Story
+    told: list[str] = field(default_factory=list)
+
+    def play(self) -> None:
+        """Plays the story. Raises Wrong with what should not be."""
+        story = self.story
+        random.seed(story.seed)  # the retries' jitter
+        self.machines.fresh()
+        self.time = Time(story.start)
+        self.world = World(now=lambda: self.time.moment)
+        self.clocks = {name: MachineClock(self.time) for name in "AB"}
+        self.site = self.machines.site(story.site, story.start - timedelta(days=2))
+        self.rules = Rules(self.site.settle_on, self.site.restock_on, self.site.uses_swap_qc, self.site.po_required)
+        self.rmas: dict[int, Rma] = {}
+        self.orders: dict[int, Ordered] = {}
+        self.skus = {variant: f"SKU-{variant}" for variant in range(VARIANTS)}
+        self.all_skus = {variant: [sku] for variant, sku in self.skus.items()}
+        self.sold: Counter[int] = Counter()
+        self.waiting: list[Find | Close] = []
+        self.processes = 0
+        self.checker = Checker(self)
+        for email in ("buyer", "stranger"):
+            self.world.sparklayer.put_customer(customer_row(BUYERS[email]))
+        head = stable_uuid(f"customer:{BUYERS['buyer']}")
+        self.world.sparklayer.put_customer(customer_row(BUYERS["colleague"], parent_customer_id=head))
+        for variant, level in enumerate(story.stock):
+            self.world.sparklayer.put_variant(variant_row(f"v{variant}", self.skus[variant]))
+            if level is not None:
+                self.world.sparklayer.set_level(self.skus[variant], "default", level)
+        with ExitStack() as small:
+            self._small(small)
+            for step in story.steps:
+                self.time.pass_(step.wait)
+                self.do(step)
+
+    def _small(self, stack: ExitStack) -> None:
+        """Small pages and batches, so that a handful of rows is a long list."""
+        pages, batch = self.story.pages, self.story.batch
+        for module, name, size in (
+            (swap, "PAGE_SIZE", pages),
+            (poll_orders, "PAGE", max(2, pages)),
+            (poll_returns, "PAGES_AT_ONCE", min(2, pages)),
+            (poll_orders, "BATCH", batch),
+            (reconcile, "BATCH", batch),
+            (push_restocks, "PAIRS", batch),
+        ):
+            stack.enter_context(patch.object(module, name, size))
+        defaults = (batch,)
+        stack.enter_context(patch.object(delivery.deliver, "__defaults__", defaults))
+
+    def tell(self, words: str) -> None:
+        self.told.append(f"{self.time.moment:%a %d %H:%M:%S}  {words}")
+
+    # -- the other side ----------------------------------------------------------------------------------------------
+
+    @singledispatchmethod
+    def do(self, step: Step) -> None:
+        raise NotImplementedError(type(step))
+
+    @do.register
+    def _(self, step: Place) -> None:
+        if step.order in self.orders:
+            return
+        skus = tuple(self.skus[line.variant] for line in step.lines)
+        lines = [
+            line_item(
+                sku,
+                line.quantity,
+                net=amount(line.net, step.currency),
+                tax=amount(line.tax, step.currency),
+                line_item_id=f"li-{step.order}-{position}",
+                variant_id=f"v{line.variant}",
+                currency=step.currency,
+            )
+            for position, (line, sku) in enumerate(zip(step.lines, skus, strict=True))
+        ]
+        self.orders[step.order] = Ordered(step, step.po, skus)
+        self.world.sparklayer.put_purchase(
+            purchase_row(
+                f"50{step.order}",
+                f"#{step.order}",
+                lines,
+                customer_id=stable_uuid(f"customer:{BUYERS[step.buyer]}"),
+                payment_method=step.method,
+                customer_reference=step.po or None,
+                currency=step.currency,
+                placed=self.time.moment,
+            )
+        )
+        goods = ", ".join(
+            f"{line.quantity} {sku} for {amount(line.net, step.currency)} + {amount(line.tax, step.currency)}"
+            for line, sku in zip(step.lines, skus, strict=True)
+        )
+        self.tell(f"order #{step.order} placed: {goods} {step.currency}, {step.method}, PO {step.po or '(none)'}")
+
+    @do.register
+    def _(self, step: Revise) -> None:
+        ordered = self.orders.get(step.order)
+        if ordered is None:
+            return
+        changes = {"customer_reference": step.po} if step.po else {}
+        self.world.sparklayer.change_purchase(f"50{step.order}", **changes)
+        self.orders[step.order] = Ordered(ordered.place, step.po or ordered.po, ordered.skus)
+        self.tell(f"order #{step.order} touched{f', PO {step.po}' if step.po else ''}")
+
+    @do.register
+    def _(self, step: Announce) -> None:
+        if step.ret in self.rmas:
+            return
+        sold = self._place_of(step.order)
+        if sold is None:
+            return
+        self._put(step, sold, step.lines, odd=step.odd, buyer=step.buyer, created=self.time.moment, late=step.late)
+        goods = ", ".join(f"{b.quantity} of line {b.line} by {b.by} as {b.return_type}" for b in step.lines)
+        odd = f", odd {step.odd}" if step.odd else ""
+        late = f", shown {step.late} s late" if step.late else ""
+        self.tell(f"return r{step.ret} of #{step.order} announced by {step.buyer}: {goods}{odd}{late}")
+
+    @do.register
+    def _(self, step: Old) -> None:
+        sold = self._place_of(step.order)
+        if sold is None or step.ret in self.rmas:
+            return
+        closed = self.story.start - timedelta(days=5)
+        self._put(step, sold, step.lines, created=closed - timedelta(days=3))
+        self.world.swap.change_return(
+            f"r{step.ret}",
+            return_status="Closed",
+            delivery_status="Delivered",
+            quality_control_status="Approved",
+            date_closed=swap_time(closed),
+            date_updated=swap_time(closed),
+        )
+        self.rmas[step.ret].outside = True
+        self.tell(f"return r{step.ret} of #{step.order} was closed before the cut-over")
+
+    def _place_of(self, order: int) -> Place | None:
+        if order in self.orders:
+            return self.orders[order].place
+        return next((s for s in self.story.steps if isinstance(s, Place) and s.order == order), None)
+
+    def _put(
+        self,
+        step: Announce | Old,
+        sold: Place,
+        backs: tuple[Back, ...],
+        *,
+        created: datetime,
+        odd: str = "",
+        buyer: str = "buyer",
+        late: int = 0,
+    ) -> None:
+        lines, means = [], []
+        for back in backs:
+            target = sold.lines[back.line]
+            once = [line.variant for line in sold.lines].count(target.variant) == 1
+            sku = self.skus[target.variant]
+            names: dict[str, Any] = {
+                "line": {"line_item_id": f"li-{sold.order}-{back.line}", "variant_id": f"v{target.variant}"},
+                "variant": {"variant_id": f"v{target.variant}"},
+            }.get(back.by, {})
+            means.append(back.line if back.by == "line" or (back.by != "typo" and once) else None)
+            sku = sku.lower() if back.by == "typo" else sku
+            lines.append(return_line(sku, back.quantity, return_type=back.return_type, **names))
+        rma = self.rmas[step.ret] = Rma(step.ret, sold.order, means)
+        rma.friend = buyer in ("buyer", "BUYER", "colleague")
+        row = return_row(
+            rma.id,
+            f"RMA-{step.ret}",
+            f"50{sold.order}",
+            f"#{sold.order}",
+            lines,
+            customer_email=BUYERS[buyer],
+            customer_currency="USD" if odd == "currency" else sold.currency,
+            return_status="Pondering" if odd == "status" else "Open",
+            delivery_status="Pre-Transit",
+            total=0,
+            created=created - timedelta(seconds=late),
+        )
+        row["total"] = self._worth(row, sold, means) * (3 if odd == "total" else 1)
+        if odd == "malformed":
+            rma.malformed = True
+            row |= {"products": None, "return_shipments": [], "kept": row["products"]}
+        self.world.swap.put_return(row, malformed=rma.malformed)
+
+    @staticmethod
+    def _worth(row: dict[str, Any], sold: Place, means: list[int | None]) -> Decimal:
+        minor = 0
+        for product, target in zip(row["products"], means, strict=True):
+            line = sold.lines[target if target is not None else 0]
+            units = min(product["item_count"], line.quantity)
+            minor += part(line.net, units, line.quantity) + part(line.tax, units, line.quantity)
+        return amount(minor, sold.currency)
+
+    def _change(self, ret: int, late: int = 0, **fields: Any) -> None:
+        """A new version of a return; a later version is never dated before an earlier one."""
+        row = self.world.swap.get_return(f"r{ret}")
+        before = parse_moment(row["date_updated"])
+        assert before is not None
+        at = max(self.time.moment - timedelta(seconds=late), before + timedelta(milliseconds=1))
+        self.world.swap.change_return(f"r{ret}", date_updated=swap_time(at), **fields)
+
+    def _row(self, ret: int) -> dict[str, Any] | None:
+        """The row of a return that can still change."""
+        rma = self.rmas.get(ret)
+        return None if rma is None or rma.outside or rma.malformed else self.world.swap.get_return(rma.id)
+
+    @do.register
+    def _(self, step: Correct) -> None:
+        rma = self.rmas.get(step.ret)
+        if rma is None or rma.outside or rma.changed is not None:
+            return
+        row = self.world.swap.get_return(rma.id)
+        sold = self._place_of(rma.order)
+        assert sold is not None
+        if rma.malformed:
+            rma.malformed = False
+            row["products"] = row.pop("kept")
+            self.world.swap.put_return(row)
+        fields: dict[str, Any] = {"customer_currency": sold.currency, "total": self._worth(row, sold, rma.lines)}
+        if row["return_status"] == "Pondering":
+            fields["return_status"] = "Open"
+        self._change(step.ret, **fields)
+        self.tell(f"return r{step.ret} corrected")
+
+    @do.register
+    def _(self, step: Travel) -> None:
+        row = self._row(step.ret)
+        if row is None or row["return_status"] in ("Closed", "Cancelled", "Expired"):
+            return
+        if row["delivery_status"] != "Delivered":
+            delivered = {"delivered_date": swap_time(self.time.moment)} if step.to == "Delivered" else {}
+            self._change(step.ret, step.late, delivery_status=step.to, **delivered)
+            self.tell(f"return r{step.ret} {step.to}")
+
+    @do.register
+    def _(self, step: Amend) -> None:
+        row, rma = self._row(step.ret), self.rmas.get(step.ret)
+        if row is None or rma is None or row["products"][step.line]["item_count"] == step.quantity or rma.found:
+            return
+        if step.credited:
+            if not self._freeze(rma, row):
+                return
+        elif row["delivery_status"] == "Delivered" or step.quantity > row["products"][step.line]["item_count"]:
+            return
+        products = [dict(product) for product in row["products"]]
+        products[step.line]["item_count"] = step.quantity
+        sold = self._place_of(rma.order)
+        assert sold is not None
+        self._change(step.ret, products=products, total=self._worth({"products": products}, sold, rma.lines))
+        self.tell(f"return r{step.ret}: line {step.line} is now {step.quantity} units")
+
+    @do.register
+    def _(self, step: CallOff) -> None:
+        row, rma = self._row(step.ret), self.rmas.get(step.ret)
+        if row is None or rma is None or rma.found:
+            return
+        if step.credited:
+            if not self._freeze(rma, row):
+                return
+        elif row["delivery_status"] == "Delivered" or row["return_status"] != "Open":
+            return
+        self._change(step.ret, step.late, return_status=step.status)
+        self.tell(f"return r{step.ret} {step.status}")
+
+    def _freeze(self, rma: Rma, row: dict[str, Any]) -> bool:
+        """Whether a return is credited, so that a change comes after it; notes what stood at that moment."""
+        if rma.changed is not None or not self.checker.is_credited(rma):
+            return False
+        paid = self.checker.paid()
+        rma.changed = {line: units for (return_id, line), units in paid.items() if return_id == rma.id}
+        rma.standing = row
+        return True
+
+    @do.register
+    def _(self, step: Close) -> None:
+        row, rma = self._row(step.ret), self.rmas.get(step.ret)
+        if row is None or rma is None or row["return_status"] in ("Closed", "Cancelled", "Expired"):
+            return
+        if any(other.ret == step.ret for other in self.waiting):
+            self.waiting.append(step)  # the warehouse has said something that isn't typed in yet
+            return
+        refunded = row["total"] if step.refunded else 0
+        self._change(
+            step.ret,
+            step.late,
+            return_status="Closed",
+            quality_control_status=step.qc,
+            date_closed=swap_time(self.time.moment),
+            total_refund_value_customer_currency=refunded,
+        )
+        money = f", {refunded} refunded" if refunded else ""
+        self.tell(f"return r{step.ret} closed, {row['delivery_status']}, QC {step.qc}{money}")
+
+    @do.register
+    def _(self, step: Find) -> None:
+        if not self._find(step):
+            self.waiting.append(step)
+
+    def _find(self, step: Find) -> bool:
+        """The warehouse types in what it found; false while the return is not known here yet."""
+        row, rma = self._row(step.ret), self.rmas.get(step.ret)
+        if rma is None or rma.outside or rma.changed is not None:
+            return True
+        if row is None or not self.checker.began():
+            return False
+        if row["return_status"] in ("Cancelled", "Expired") or (row["return_status"] == "Closed") != step.credited:
+            return not step.credited or row["return_status"] != "Open"
+        paid = self.checker.paid()
+        if step.credited and not (paid.get((rma.id, step.line)) and self.checker.is_credited(rma)):
+            return not paid  # credited on Swap's word first, or never
+        if step.credited and self.rules.settle_on != "swap_closed":
+            return True
+        sku = row["products"][step.line]["sku"]
+        if [product["sku"] for product in row["products"]].count(sku) > 1:
+            return True
+        key = f"finding-{step.ret}-{step.line}-{len(rma.found)}"
+        entry = Entry(f"RMA-{step.ret}", sku, step.condition, str(step.quantity), key)
+        intake = record_findings(self.machines.office, SITE, [entry], actor="warehouse", now=self.time.moment)
+        if intake.taken:
+            rma.found.append((step.line, step.condition, step.quantity))
+            if step.credited:
+                rma.paid_before_found.add(step.line)
+            self.tell(f"warehouse: {step.quantity} of r{step.ret} line {step.line} are {step.condition}")
+            return True
+        return "more than" in intake.refused[0][1]
+
+    @do.register
+    def _(self, step: Rename) -> None:
+        if step.sku in self.all_skus[step.variant]:
+            return
+        self.world.sparklayer.change_variant(f"v{step.variant}", sku=step.sku)
+        self.skus[step.variant] = step.sku
+        self.all_skus[step.variant].append(step.sku)
+        self.tell(f"variant v{step.variant} is now {step.sku}")
+
+    @do.register
+    def _(self, step: Sell) -> None:
+        sku = self.skus[step.variant]
+        level = self.world.sparklayer.level(sku, "default") or 0
+        units = min(level, step.quantity)
+        if units > 0:
+            self.world.sparklayer.set_level(sku, "default", level - units)
+            self.sold[step.variant] += units
+            self.tell(f"{units} {sku} sold, {level - units} left")
+
+    @do.register
+    def _(self, step: Shift) -> None:
+        side = self.world.swap if step.side == "swap" else self.world.sparklayer
+        side.between_pages.append(lambda: self._touch_oldest(step.side))
+        self.tell(f"the next long list of {step.side} will move while it is read")
+
+    def _touch_oldest(self, side: str) -> None:
+        if side == "swap":
+            rows = [(row["date_updated"], key) for key, row in self.world.swap.returns.items()]
+            live = [key for _, key in sorted(rows) if not self.rmas[int(key[1:])].outside]
+            if live:
+                self._change(int(live[0][1:]))
+        else:
+            orders = [(row["dates"]["updated_at"], key) for key, row in self.world.sparklayer.purchases.items()]
+            self.world.sparklayer.change_purchase(min(orders)[1])
+
+    # -- our side ----------------------------------------------------------------------------------------------------
+
+    @do.register
+    def _(self, step: Skew) -> None:
+        self.clocks[step.worker].offset = timedelta(seconds=step.seconds)
+        self.tell(f"clock of {step.worker} is set {step.seconds:+} s off")
+
+    @do.register
+    def _(self, step: Run) -> None:
+        process = self._process(step.worker, step.plan)
+        process.run(self.site, self.world)
+        self._ran(process)
+        self.checker.safety()
+
+    @do.register
+    def _(self, step: Race) -> None:
+        processes = [self._process(worker, plan) for worker, plan in zip("AB", step.plans, strict=True)]
+        with ExitStack() as hearts:
+            for process in processes:
+                hearts.enter_context(process.beating(self.time, self.machines.office))
+            Baton(step.turns).run(processes, self.site, self.world)
+        for process in processes:
+            self._ran(process)
+        self.checker.safety()
+
+    def _process(self, worker: str, plan: Plan) -> Process:
+        self.processes += 1
+        name = f"{worker}:{self.processes}"
+        return Process(name, self.clocks[worker], self.machines.disks[worker], plan)
+
+    def _ran(self, process: Process) -> None:
+        jobs = [f"{r.job} {r.status}{f' ({r.error})' if r.error else ''}" for r in process.records if r.status != "ok"]
+        end = "killed" if process.dead else f"broke down: {process.broke}" if process.broke else "done"
+        self.tell(f"worker {process.name} ran {process.plan}: {'; '.join([*jobs, end])}")
+        if any("unexpectedly" in job or "Error:" in job for job in jobs) and not process.plan.faults:
+            raise Wrong(f"a job broke without a fault: {jobs}")
+
+    @do.register
+    def _(self, step: Dusk) -> None:
+        self.tell("dusk: no more faults")
+        self.world.swap.between_pages.clear()
+        self.world.sparklayer.between_pages.clear()
+        for left in reversed(range(QUIET_CYCLES)):
+            self.time.pass_(65 * 60)
+            process = self._process("A", Plan())
+            process.run(self.site, self.world)
+            self._ran(process)
+            self.checker.safety()
+            busy = self._staff() or any(r.changed or r.sent or r.status != "ok" for r in process.records)
+            if left and (busy or self.checker.backlog()):
+                continue
+            try:
+                self.checker.whole()
+            except Wrong:
+                if not left:
+                    raise
+            else:
+                break
+
+    def _staff(self) -> bool:
+        """What people do: type in what they found, retry what failed, count the stock that is in doubt."""
+        busy = False
+        waiting, self.waiting = self.waiting, []
+        for step in waiting:
+            before = len(self.told)
+            self.do(step)
+            busy = busy or len(self.told) > before
+        with self.machines.office.reading() as connection:
+            rows = list(connection.execute(select(exceptions).where(exceptions.c.status == "open")))
+        for row in rows:
+            if row.code == Code.DELIVERY_FAILED:
+                action = "retry"
+            elif row.code == Code.RESTOCK_UNCERTAIN:
+                action = "written" if self.checker.was_written(row) else "not-written"
+            else:
+                continue
+            rule(self.machines.office, row.id, action, actor="staff", now=self.time.moment)
+            self.tell(f"staff: {row.code} {row.subject}: {action}")
+            busy = True
+        return busy
