@@ -123,6 +123,8 @@ class Model:
         for rma in competing:
             if rma.outside or not (self._called_off(rma) and not self._was_paid(rma, paid) and not rma.found):
                 frozen = self._unknown(rma) or not rma.friend
+                if self._refused(rma) and not rma.found and not self._was_paid(rma, paid) and not rma.outside:
+                    granted.update({(rma.id, line): self._quantity(rma, line) for line in range(len(rma.lines))})
                 if not frozen or self._was_paid(rma, paid) or rma.outside:
                     for line in range(len(rma.lines)):
                         claim(rma, line)
@@ -286,6 +288,15 @@ class Model:
 
     def _unknown(self, rma: Rma) -> bool:
         return self.rows[rma.id]["return_status"] not in STATUSES
+
+    def _refused(self, rma: Rma) -> bool:
+        """Swap is through with it, and its goods were not accepted or never came: it claims none of the order's."""
+        row = self.rows[rma.id]
+        taken = row["delivery_status"] == "Delivered" and row["quality_control_status"] not in (
+            "Not Approved",
+            "Missing",
+        )
+        return row["return_status"] == "Closed" and not taken
 
     def _called_off(self, rma: Rma) -> bool:
         return self.rows[rma.id]["return_status"] in ("Cancelled", "Expired")

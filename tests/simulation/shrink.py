@@ -10,7 +10,7 @@ from tests.simulation.machine import Plan
 from tests.simulation.stage import Machines, Stage
 from tests.simulation.story import Race, Run, Step, Story
 
-AT_MOST = 600
+AT_MOST = 250
 
 
 @dataclass(frozen=True)
@@ -41,31 +41,34 @@ def try_out(machines: Machines, story: Story) -> Failure | None:
 
 def shrunk(machines: Machines, story: Story, failure: Failure) -> Failure:
     """The shortest story found that fails in the same way."""
-    tried = 0
-    better = True
-    while better and tried < AT_MOST:
-        better = False
-        for shorter in _shorter(story):
-            tried += 1
-            found = try_out(machines, shorter)
-            if found and found.kind == failure.kind:
-                story, failure, better = shorter, found, True
-                break
-            if tried >= AT_MOST:
-                break
-    return failure
+    tries = AT_MOST
 
+    def still(shorter: Story) -> bool:
+        nonlocal story, failure, tries
+        if tries == 0:
+            return False
+        tries -= 1
+        found = try_out(machines, shorter)
+        if found and found.kind == failure.kind:
+            story, failure = shorter, found
+            return True
+        return False
 
-def _shorter(story: Story) -> Iterator[Story]:
-    steps = story.steps
-    size = len(steps) // 2
+    size = len(story.steps) // 2
     while size:
-        for at in range(0, len(steps), size):
-            yield replace(story, steps=steps[:at] + steps[at + size :])
+        at = 0
+        while at < len(story.steps):
+            without = story.steps[:at] + story.steps[at + size :]
+            if not still(replace(story, steps=without)):
+                at += size
         size //= 2
-    for at, step in enumerate(steps):
-        for simpler in _simpler(step):
-            yield replace(story, steps=(*steps[:at], simpler, *steps[at + 1 :]))
+    for at in range(len(story.steps)):
+        while any(
+            still(replace(story, steps=(*story.steps[:at], simpler, *story.steps[at + 1 :])))
+            for simpler in _simpler(story.steps[at])
+        ):
+            pass
+    return failure
 
 
 def _simpler(step: Step) -> Iterator[Step]:

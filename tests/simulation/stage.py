@@ -415,7 +415,7 @@ class Stage:
         if any(other.ret == step.ret for other in self.waiting):
             self.waiting.append(step)  # the warehouse has said something that isn't typed in yet
             return
-        refunded = row["total"] if step.refunded else 0
+        refunded = row["total"] if step.refunded and not rma.found else 0
         self._change(
             step.ret,
             step.late,
@@ -447,6 +447,8 @@ class Stage:
         if step.credited and self.rules.settle_on != "swap_closed":
             return True
         sku = row["products"][step.line]["sku"]
+        if rma.units(step.line) + step.quantity > row["products"][step.line]["item_count"]:
+            return True
         if [product["sku"] for product in row["products"]].count(sku) > 1:
             return True
         key = f"finding-{step.ret}-{step.line}-{len(rma.found)}"

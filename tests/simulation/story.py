@@ -252,7 +252,7 @@ class _Teller:
         if self.chance(0.4):
             old = self._announce()
             steps.append(Old(old.ret, old.order, tuple(replace(line, by="line") for line in old.lines)))
-        for _ in range(self.random.choice([1, 1, 2, 3])):
+        for _ in range(self.random.choice([1, 1, 1, 2])):
             steps += self._day()
             steps.append(Dusk(wait=3600))
         return Story(self.seed, pick(STARTS), site, pick([2, 2, 3, 100]), pick([1, 2, 3, 100]), stock, tuple(steps))
