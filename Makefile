@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test lint types layers real-data bench docs clean
+.PHONY: help demo test lint types layers real-data bench simulate mutants kills docs clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
@@ -38,6 +38,15 @@ real-data: $(VENV)/dev.stamp  ## the main job on a real wholesaler's year, again
 
 bench: $(VENV)/dev.stamp  ## speed and memory against their targets
 	$(BIN)/python scripts/speed.py
+
+simulate: $(VENV)/dev.stamp  ## seeded days of faults: SEEDS=10000 many, SEED=123 one of them, told and shrunk
+	$(BIN)/python -m tests.simulation $(if $(SEED),$(SEED),--seeds $(or $(SEEDS),200) --first $(or $(FIRST),1))
+
+mutants: $(VENV)/dev.stamp  ## deliberate bugs, and the seed that catches each
+	$(BIN)/python -m tests.simulation.mutants
+
+kills: $(VENV)/dev.stamp  ## real processes, killed at random moments: KILLS=500
+	$(BIN)/python -m tests.simulation.kills --kills $(or $(KILLS),60)
 
 docs: $(VENV)/dev.stamp  ## write the generated pages again
 	$(BIN)/python scripts/make_docs.py

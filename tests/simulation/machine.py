@@ -8,8 +8,7 @@ touches nothing that anybody else can see.
 
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from email.utils import format_datetime
@@ -20,7 +19,7 @@ from urllib.parse import urlsplit
 
 import requests
 import urllib3
-from sqlalchemy import event, update
+from sqlalchemy import event
 from sqlalchemy.exc import OperationalError
 from urllib3.exceptions import NewConnectionError, ProtocolError, ReadTimeoutError
 
@@ -30,10 +29,21 @@ from swapsync.jobs.cycle import JOBS, RunRecord, open_workplace
 from swapsync.sandbox.app import HTML, create_app
 from swapsync.sandbox.world import World
 from swapsync.settings import SiteSettings
-from swapsync.store import runs
+from swapsync.store import leases
 from swapsync.store.db import Store
+from swapsync.store.leases import Lease
 
 TIMEOUT = 30.0
+
+
+FAMILIES = {
+    "locked": "begin",
+    "restarted": "begin",
+    "stall": "begin",
+    "full": "commit",
+    "unheard": "commit",
+    "stall_answer": "answer",
+}
 
 
 class Died(BaseException):
@@ -44,10 +54,12 @@ class Died(BaseException):
 class Fault:
     """One thing that goes wrong: at the n-th ``call``, ``begin`` or ``commit`` of a process, and at as many after it.
 
-    Calls. Without effect: ``refused`` (no connection), ``lost_before``, ``status`` (``status``, ``retry_after``;
-    400, 404 and 409 only for writes), ``html``. With effect: ``lost_after``, ``timeout``, ``error_after`` (a 5xx although it was done), ``html_after``,
-    ``truncated``, ``cut_off``, ``slow`` (``seconds``). Else: ``revoked`` (all tokens), ``repeated`` (a list answers
-    what it answered last time).
+    Calls. Without effect: ``refused`` (no connection), ``lost_before``, ``html``, ``status`` (``status``,
+    ``retry_after``; 400, 404 and 409 only for writes). With effect: ``lost_after``, ``timeout``, ``error_after`` (a 5xx
+    although it was done), ``html_after``, ``truncated``, ``cut_off``, ``slow`` (``seconds``). Else: ``revoked`` (all
+    tokens), ``repeated`` (a list answers what it answered last time).
+    The machine: ``stall`` (at begin) and ``stall_answer`` (before an answer is read): it stands still for minutes, its
+    heartbeat too, while the other one goes on.
     Transactions: ``locked`` and ``restarted`` (at begin), ``full`` (at commit: rolled back), ``unheard`` (at commit:
     committed, but the worker hears of a broken connection).
     """
@@ -61,7 +73,7 @@ class Fault:
 
     @property
     def family(self) -> str:
-        return {"locked": "begin", "restarted": "begin", "full": "commit", "unheard": "commit"}.get(self.kind, "call")
+        return FAMILIES.get(self.kind, "call")
 
     def __str__(self) -> str:
         what = f"{self.kind} {self.status}" if self.kind in ("status", "error_after") else self.kind
@@ -105,12 +117,35 @@ class MachineClock(Clock):
     def __init__(self, time: Time) -> None:
         self.time = time
         self.offset = timedelta()
+        self.stalled = False
 
     def now(self) -> datetime:
         return self.time.moment + self.offset
 
     def sleep(self, seconds: float) -> None:
         self.time.pass_(seconds)
+
+
+class Heart:
+    """Stands in for the thread that keeps a lease alive: it beats as simulated time passes, unless its machine stalls.
+
+    A killed process's heart stops, because the frame around its job is left.
+    """
+
+    office: Store
+
+    def __init__(self, target: Callable[..., None], args: tuple[Store, MachineClock, Lease, Any], daemon: bool) -> None:
+        _, self._clock, self._lease, _ = args
+
+    def start(self) -> None:
+        self._clock.time.passing.append(self._beat)
+
+    def join(self) -> None:
+        self._clock.time.passing.remove(self._beat)
+
+    def _beat(self) -> None:
+        if not self._clock.stalled:
+            leases._extend(self.office, self._clock, self._lease, leases.LEASE)
 
 
 class Wire(requests.adapters.HTTPAdapter):
@@ -293,8 +328,17 @@ class Process:
         count = self.counts[family] = self.counts.get(family, 0) + 1
         for fault in self.plan.faults:
             if fault.family == family and fault.at <= count < fault.at + fault.times:
+                if fault.kind in ("stall", "stall_answer"):
+                    self._stall()
                 return fault
         return None
+
+    def _stall(self) -> None:
+        self.clock.stalled = True
+        self.clock.time.pass_(2 * leases.LEASE.total_seconds())
+        if self.baton is not None:
+            self.baton.bench(self)
+        self.clock.stalled = False
 
     def run(self, site: SiteSettings, world: World) -> None:
         """Starts, does its jobs, and leaves; as a killed process it simply stops."""
@@ -310,25 +354,6 @@ class Process:
         finally:
             self.disk.process = None
 
-    @contextmanager
-    def beating(self, time: Time, pulse: Store) -> Iterator[None]:
-        """The heartbeat of a living process, which on a real machine has a thread of its own."""
-
-        def beat() -> None:
-            if not self.dead:
-                with pulse.transaction() as connection:
-                    connection.execute(
-                        update(runs.leases)
-                        .where(runs.leases.c.holder == self.name)
-                        .values(expires_at=self.clock.now() + runs.LEASE)
-                    )
-
-        time.passing.append(beat)
-        try:
-            yield
-        finally:
-            time.passing.remove(beat)
-
 
 class Baton:
     """Lets two processes run one at a time, and decides by a seed who is next at each point."""
@@ -338,6 +363,7 @@ class Baton:
         self._turns: dict[str, threading.Semaphore] = {}
         self._back = threading.Semaphore(0)
         self._ended: set[str] = set()
+        self._benched: dict[str, int] = {}
         self._left = 0
 
     def offer(self, process: Process) -> None:
@@ -346,6 +372,12 @@ class Baton:
         if self._left < 0:
             self._back.release()
             self._turns[process.name].acquire()
+
+    def bench(self, process: Process) -> None:
+        """Lets the other one go on for a good while."""
+        self._benched[process.name] = 40
+        self._back.release()
+        self._turns[process.name].acquire()
 
     def run(self, processes: list[Process], site: SiteSettings, world: World) -> None:
         """Runs the processes interleaved, until each has ended."""
@@ -357,7 +389,8 @@ class Baton:
             alive[process.name] = thread
             thread.start()
         while alive:
-            name = self._random.choice(sorted(alive))
+            self._benched = {name: turns - 1 for name, turns in self._benched.items() if turns > 1}
+            name = self._random.choice(sorted(alive.keys() - self._benched) or sorted(alive))
             self._left = int(self._random.expovariate(0.15))
             self._turns[name].release()
             self._back.acquire()

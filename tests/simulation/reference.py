@@ -292,11 +292,9 @@ class Model:
     def _refused(self, rma: Rma) -> bool:
         """Swap is through with it, and its goods were not accepted or never came: it claims none of the order's."""
         row = self.rows[rma.id]
-        taken = row["delivery_status"] == "Delivered" and row["quality_control_status"] not in (
-            "Not Approved",
-            "Missing",
-        )
-        return row["return_status"] == "Closed" and not taken
+        came = row["delivery_status"] == "Delivered"
+        refused = row["quality_control_status"] in ("Not Approved", "Missing")
+        return row["return_status"] == "Closed" and (refused or not came)
 
     def _called_off(self, rma: Rma) -> bool:
         return self.rows[rma.id]["return_status"] in ("Cancelled", "Expired")

@@ -34,10 +34,11 @@ from swapsync.sandbox.world import (
     variant_row,
 )
 from swapsync.settings import SiteSettings, load_settings
+from swapsync.store import leases
 from swapsync.store.db import Store
 from swapsync.store.exceptions import exceptions
 from tests.simulation.checker import Checker, Wrong
-from tests.simulation.machine import Baton, Disk, MachineClock, Plan, Process, Time
+from tests.simulation.machine import Baton, Disk, Heart, MachineClock, Plan, Process, Time
 from tests.simulation.reference import Ordered, Rma, Rules, amount, part
 from tests.simulation.story import (
     VARIANTS,
@@ -177,11 +178,13 @@ class Stage:
             (poll_returns, "PAGES_AT_ONCE", min(2, pages)),
             (poll_orders, "BATCH", batch),
             (reconcile, "BATCH", batch),
-            (push_restocks, "PAIRS", batch),
+            (push_restocks, "PAIRS", max(2, batch)),
         ):
             stack.enter_context(patch.object(module, name, size))
         defaults = (batch,)
         stack.enter_context(patch.object(delivery.deliver, "__defaults__", defaults))
+        stack.enter_context(patch.object(leases, "Thread", Heart))
+        stack.enter_context(patch.object(Heart, "office", self.machines.office, create=True))
 
     def tell(self, words: str) -> None:
         self.told.append(f"{self.time.moment:%a %d %H:%M:%S}  {words}")
@@ -514,10 +517,7 @@ class Stage:
     @do.register
     def _(self, step: Race) -> None:
         processes = [self._process(worker, plan) for worker, plan in zip("AB", step.plans, strict=True)]
-        with ExitStack() as hearts:
-            for process in processes:
-                hearts.enter_context(process.beating(self.time, self.machines.office))
-            Baton(step.turns).run(processes, self.site, self.world)
+        Baton(step.turns).run(processes, self.site, self.world)
         for process in processes:
             self._ran(process)
         self.checker.safety()

@@ -211,7 +211,7 @@ CONDITIONS = {"sellable": 60, "damaged": 12, "missing": 12, "wrong_item": 8, "no
 FAULTS = (
     *("refused", "lost_before", "lost_after", "lost_after", "timeout", "status", "status", "status", "error_after"),
     *("html", "html_after", "truncated", "cut_off", "slow", "revoked", "repeated"),
-    *("locked", "restarted", "full", "unheard"),
+    *("locked", "restarted", "full", "unheard", "stall", "stall_answer"),
 )
 
 
@@ -408,6 +408,8 @@ class _Teller:
             status = r.choice([500, 502, 503, 429, 429, 409, 400, 401, 404])
             again = r.choice(["", "0", "5", "61", "date+20", "date+900", "soon"]) if status in (429, 503) else ""
             return Fault(at, kind, times, status, again)
+        if kind.startswith("stall"):
+            return Fault(at, kind)
         if kind == "slow":
             return Fault(at, kind, 1, seconds=r.choice([0.5, 5, 29]))
         return Fault(at, kind, times, 500)
