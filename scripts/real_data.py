@@ -210,7 +210,6 @@ def _history_of(composition: Composition) -> dict[str, str]:
     return {
         "SWAPSYNC_HISTORY_DAYS": str(age.days + 1),
         "SWAPSYNC_EFFECTS_FROM": effects_from.isoformat(),
-        "SWAPSYNC_INSPECTION_DAYS": "0",  # the data know no warehouse
         "SWAPSYNC_LOG_LEVEL": "WARNING",
     }
 

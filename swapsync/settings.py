@@ -444,7 +444,8 @@ class SiteSettings(_Frozen):
     inspection_days: Whole = Field(
         default=7,
         ge=0,
-        description="how many days after delivery goods may wait for the warehouse before it is reminded; 0 = never",
+        description="how many days goods may wait for the warehouse, from when they were first seen as delivered, "
+        "before it is reminded; 0 = never",
     )
     credit_note_prefix: Text = Field(default="CN-", description="what every credit note number begins with")
     push_credits: bool = Field(default=True, description="whether credits are written to SparkLayer")

@@ -139,7 +139,6 @@ def _read_return(row: Row, at: Callable[[Any], datetime], taught: Taught) -> Ret
         total=figure("total", in_minor_units),
         refunded=figure("total_refund_value_customer_currency", in_minor_units) or 0,
         unknown=tuple(unknown),
-        delivered_at=_delivered_at(row, at),
         handling_fee=max(figure("handling_fee", in_minor_units) or 0, 0),
     )
 
@@ -149,12 +148,6 @@ def _submitted_at(row: Row, at: Callable[[Any], datetime], updated_at: datetime)
         with suppress(ValueError):  # no core field: the next one says it nearly as well
             return at(row.get(name))
     return updated_at
-
-
-def _delivered_at(row: Row, at: Callable[[Any], datetime]) -> datetime | None:
-    with suppress(ValueError):  # when it was first seen as delivered says it nearly as well
-        return at(row.get("delivered_date"))
-    return None
 
 
 def _read_lines(row: Row, taught: Taught) -> tuple[ReturnLine, ...]:

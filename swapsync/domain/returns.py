@@ -134,7 +134,8 @@ def reason_key(word: str) -> str:
 class Return:
     """One return authorisation.
 
-    ``total``, ``refunded`` and ``handling_fee`` are Swap's figures in minor units of ``currency``.
+    ``total``, ``refunded`` and ``handling_fee`` are Swap's figures in minor units of ``currency``. ``delivered_at`` is
+    when it was first seen as delivered.
     ``unknown`` names each value that we have no meaning for, for a person to read.
     """
 

@@ -400,14 +400,14 @@ def _decide_return(
     book = _Book(facts, case, policy)
     book.check_return()
     order = case.order
-    if order is None or (book.frozen and (order.cancelled or not facts.credited)):
+    if order is None or order.cancelled or (book.frozen and not facts.credited):
         return Decision(
             ret.return_id,
             {},
             tuple(book.problems),
             where,
             seen,
-            Settlement.DENIED if book.denied else Settlement.HELD,
+            book.end(),
             po_number=book.po_number,
             reasons=tuple(book.reasons),
         )
@@ -900,6 +900,14 @@ class _Book:
         refused = self.ret.qc in (SwapQc.NOT_APPROVED, SwapQc.MISSING) or not self.ret.delivered
         ended = self.ret.status is ReturnStatus.CLOSED and refused
         return ended and not self.facts.findings and not self.facts.credited
+
+    def end(self) -> Settlement:
+        """Where a return stands of which nothing further can follow: a person has to decide, or did."""
+        if any(problem.holds is Holds.EVERYTHING for problem in self.problems):
+            return Settlement.HELD
+        if any(not credited.delivered for credited in self.facts.credited):
+            return Settlement.DUE
+        return Settlement.CREDITED if self.facts.credited else Settlement.DENIED
 
     def settlement(self, credit: tuple[CreditLine, ...]) -> Settlement:
         ret = self.ret

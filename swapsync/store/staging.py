@@ -133,7 +133,7 @@ def stage_returns(
         row = _return_row(site, ret, raw.digest, outside, now)
         if old is not None:
             replaced.append(ret.return_id)
-            if ret.delivered and old.delivered_at and not ret.delivered_at:
+            if ret.delivered and old.delivered_at:
                 row["delivered_at"] = old.delivered_at
             if (old.order_ref, old.order_name) == (ret.order_ref, ret.order_name):
                 row |= {"order_id": old.order_id, "order_checked_at": old.order_checked_at}
@@ -264,7 +264,7 @@ def _return_row(site: str, ret: Return, digest: str, outside: bool, now: datetim
         "order_id": "",
         "order_checked_at": None,
         "buyer_checked": False,
-        "delivered_at": (ret.delivered_at or now) if ret.delivered else None,
+        "delivered_at": now if ret.delivered else None,
         "seen_at": now,
         "missed_sweeps": 0,
         "overdue": False,

@@ -114,10 +114,10 @@ class ReturnRow(SQLModel, table=True):
 
     ``order_id`` is blank until the order is found; ``order_checked_at`` is the last look-up at SparkLayer.
     ``dirty`` marks returns whose facts changed since they were last decided.
-    ``buyer_checked``: the customers of return and order were asked for. ``delivered_at``: when the goods came, by Swap,
-    else when that was first seen. ``seen_at`` and ``missed_sweeps``: when Swap last showed the return, and how often in
-    a row it didn't when asked. ``overdue``: nobody inspected the goods within the site's limit. ``decided_entry``: the
-    last entry of the audit trail when it was last decided on.
+    ``buyer_checked``: the customers of return and order were asked for. ``delivered_at``: when it was first seen that
+    the goods had come. ``seen_at`` and ``missed_sweeps``: when Swap last showed the return, and how often in a row it
+    didn't when asked. ``overdue``: nobody inspected the goods within the site's limit. ``decided_entry``: the last
+    entry of the audit trail when it was last decided on.
     """
 
     __tablename__ = "return_authorisation"

@@ -64,7 +64,7 @@ def test_the_summary_follows_the_goods_then_the_money_then_the_open_questions(en
         "What went to inspection stock: 72 units",
         "What was refunded to cards",
         "What was history",
-        "Who has to look at what: 12 open exceptions",
+        "Who has to look at what: 13 open exceptions",
         "For customer service",
         "For finance",
         "For integration",

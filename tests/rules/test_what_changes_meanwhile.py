@@ -190,6 +190,22 @@ def test_an_order_is_not_read_again_because_of_our_own_credit(desk: Desk, world:
     )
 
 
+def test_a_person_lets_the_credits_of_a_cancelled_order_stand(desk: Desk, world: World, clock: FixedClock) -> None:
+    s.order(world)
+    s.returned(world, **s.APPROVED)
+    place = desk()
+    run(place)
+    clock.forward(hours=1)
+    cancelled = [package | {"type": "cancelled"} for package in world.sparklayer.purchases["5001"]["packages"]]
+    world.sparklayer.change_purchase("5001", packages=cancelled, calculated_fulfilment_status="cancelled")
+    run(place)
+    assert (s.open_codes(place), s.state(place)) == (["ORDER_CHANGED"], "held")
+    decide(place, "ORDER_CHANGED", "accept")
+    run(place)
+    assert (s.open_codes(place), s.state(place)) == ([], "credited")
+    assert s.credits(world) == {"swap:R1:credit:1": "-48.00"}
+
+
 # -- a return that Swap no longer has
 
 
