@@ -122,9 +122,7 @@ def _run(place: Workplace, name: str, stopping: Signal) -> None:
     trace = new_trace()
     with logger.contextualize(site=place.slug, job=name, trace=trace):
         try:
-            record = run_job(
-                place, name, JOBS[name], is_due=lambda began: _is_due(place, name, began), trace=trace
-            )
+            record = run_job(place, name, JOBS[name], is_due=lambda began: _is_due(place, name, began), trace=trace)
         except SQLAlchemyError as problem:  # the store may be away for a while; the next run tries again
             logger.error("not run: {}", str(problem).splitlines()[0])
             return

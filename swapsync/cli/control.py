@@ -54,7 +54,7 @@ def resume(site: SiteOption = None, job: JobOption = None, json: JsonOption = Fa
     resumed = []
     with opened(settings) as store, store.transaction() as connection:
         for each in settings.sites:
-            standing = [row.job for row in controls.paused(connection, each.slug)]
+            standing = [row.job for row in controls.paused(connection, [each.slug])]
             if job and job not in standing and "" in standing:
                 raise UserError(f"all jobs of {each.slug} are paused, not {job} alone: resume without --job")
             jobs = controls.resume(connection, each.slug, [job] if job else standing, actor=getpass.getuser(), now=now)

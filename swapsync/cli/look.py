@@ -501,7 +501,9 @@ def retry_deliveries(
         list[int] | None, typer.Argument(metavar="ID...", max=MAX_ID, help="The numbers that outbox list shows.")
     ] = None,
     failed: Annotated[bool, typer.Option("--all-failed", "--failed", help="All that gave up.")] = False,
-    kind: Annotated[str | None, typer.Option(help="With --all-failed: only this kind, as outbox list shows it.")] = None,
+    kind: Annotated[
+        str | None, typer.Option(help="With --all-failed: only this kind, as outbox list shows it.")
+    ] = None,
     site: SiteOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -536,7 +538,10 @@ def retry_deliveries(
         again = views.list_outbox(connection, ids=retried).rows
     over = [effect for effect in effects if effect["id"] not in retried]
     if json:
-        by_state = {state: [effect["id"] for effect in over if effect["state"] == state] for state in ("sent", "withdrawn", "written_off")}
+        by_state = {
+            state: [effect["id"] for effect in over if effect["state"] == state]
+            for state in ("sent", "withdrawn", "written_off")
+        }
         print_json({"retried": again, "already_sent": by_state.pop("sent"), **by_state})
         return
     for effect in again:

@@ -1,6 +1,6 @@
 """What people said about jobs: paused, by whom, and why. A blank job stands for all jobs of a site."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime
 from typing import Any
 
@@ -34,14 +34,16 @@ def resume(connection: Connection, site: str, jobs: Iterable[str], *, actor: str
     return resumed
 
 
-def paused(connection: Connection, site: str) -> list[Row[Any]]:
-    """What is paused at a site, the pause of all jobs first."""
-    return list(connection.execute(select(controls).where(controls.c.site == site).order_by(controls.c.job)))
+def paused(connection: Connection, sites: Collection[str]) -> list[Row[Any]]:
+    """What is paused at these sites, the pause of all jobs first."""
+    return list(
+        connection.execute(select(controls).where(controls.c.site.in_(sites)).order_by(controls.c.site, controls.c.job))
+    )
 
 
 def why_paused(connection: Connection, site: str, job: str) -> str | None:
     """In words, why a job must not run now; None if it may."""
-    for row in paused(connection, site):
+    for row in paused(connection, [site]):
         if row.job in ("", job):
             which = "" if row.job else "all jobs of this site are "
             return f"{which}paused by {row.actor} since {to_text(row.paused_at)}: {row.reason}"

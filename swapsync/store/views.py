@@ -593,6 +593,9 @@ def status(connection: Connection, pay_later: Mapping[str, Collection[str]]) -> 
     jobs: dict[str, list[Item]] = defaultdict(list)
     for row in sorted(connection.execute(last_runs), key=lambda row: (_place_in_cycle(row.job), row.job)):
         jobs[row.site].append(_run(row))
+    pauses: dict[str, list[Row[Any]]] = defaultdict(list)
+    for row in paused(connection, slugs):
+        pauses[row.site].append(row)
     owed = _liability(connection, pay_later)
     return [
         {
@@ -614,7 +617,7 @@ def status(connection: Connection, pay_later: Mapping[str, Collection[str]]) -> 
             "jobs": jobs[slug],
             "paused": [
                 {"job": row.job or "all", "since": to_text(row.paused_at), "actor": row.actor, "reason": row.reason}
-                for row in paused(connection, slug)
+                for row in pauses[slug]
             ],
         }
         for slug in slugs
