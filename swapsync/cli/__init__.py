@@ -9,7 +9,6 @@ import typer
 
 from swapsync.cli import (
     backfill,
-    control,
     corrections,
     cut_over,
     daemon,
@@ -36,7 +35,6 @@ for commands in (
     demo,
     run,
     daemon,
-    control,
     backfill,
     reconcile,
     look,

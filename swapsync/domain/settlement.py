@@ -722,7 +722,7 @@ class _Book:
 
     def accepted(self, line: ReturnLine) -> int:
         """Units of a line that are confirmed for money: by the warehouse if it has spoken, else by Swap."""
-        return self._confirmed(line)[0]
+        return min(self._confirmed(line)[0], line.quantity)
 
     def _confirmed(self, line: ReturnLine) -> tuple[int, str]:
         """How many units are confirmed for money, and by what; or what is missing."""
@@ -913,7 +913,7 @@ class _Book:
         ret = self.ret
         if self.denied and not self.facts.credited:
             return Settlement.DENIED
-        if self.frozen or self.money_held or self.held_lines or self.asked_lines:
+        if any(problem.holds is not Holds.NOTHING for problem in self.problems):
             return Settlement.HELD
         if credit or any(not credited.delivered for credited in self.facts.credited):
             return Settlement.DUE

@@ -1240,3 +1240,18 @@ def test_movements_of_a_line_are_counted_by_their_reason() -> None:
     assert known.moves("mug", "MUG", Step.RESTOCKED) == 2
     assert known.moves("mug", "MUG", Step.DAMAGED) == 0
     assert known.moves("mug", "CUP", Step.RESTOCKED) == 0
+
+
+def test_no_more_is_accepted_than_is_announced_by_now() -> None:
+    decision = decided(facts(a_return(line(quantity=1), **DELIVERED), finding(Condition.SELLABLE, 4)))
+    assert decision.accepted == {"mug": 1}
+    assert money(decision) == [("mug", 1, 2500, 500)]
+
+
+def test_a_credited_return_whose_change_was_denied_waits_for_nobody() -> None:
+    known = facts(a_return(**APPROVED))
+    known = changed(after(known, decided(known)), lines=(line(quantity=3),))
+    ruling = Ruling(Action.DENY, about=known.ret.basis())
+    decision = decided(replace(known, rulings={(Code.RETURN_CHANGED_AFTER_CREDIT, ""): ruling}))
+    assert decision.problems == ()
+    assert decision.settlement is Settlement.CREDITED
