@@ -6,7 +6,7 @@ of a cycle where several are due at once, and no site waits for another. Durable
 
 import logging
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime, timedelta
 from threading import Event as Signal
@@ -21,10 +21,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from swapsync.clock import Clock
 from swapsync.jobs.alerts import EVERY_SECONDS, tell_everybody
 from swapsync.jobs.cycle import JOBS, open_workplace, run_job
-from swapsync.jobs.timetable import trigger
+from swapsync.jobs.timetable import due_after, trigger
 from swapsync.jobs.workplace import Workplace
 from swapsync.log import new_trace
 from swapsync.settings import SiteSettings
+from swapsync.store import runs
 from swapsync.store.db import Store
 
 STOP_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT})
@@ -86,11 +87,13 @@ def schedule(places: Sequence[Workplace], stopping: Signal, start: datetime) -> 
     """A scheduler, not yet started, that runs one whole cycle of each site from ``start`` on, then each job on time.
 
     A late run is made up for, once, however late it is. A job that is due while its run before is going on or waiting
-    for its turn is skipped, and the log says so. Once ``stopping`` is set, nothing is begun any more.
+    for its turn is skipped, and the log and the runs say so. One that another worker has run within its interval is
+    left at that. Once ``stopping`` is set, nothing is begun any more.
     """
     _log_trouble_of_apscheduler()
     scheduler = BackgroundScheduler(timezone=UTC)
-    scheduler.add_listener(_log_skip, EVENT_JOB_MAX_INSTANCES)
+    of_site = {place.slug: place for place in places}
+    scheduler.add_listener(lambda event: _note_overlap(of_site, event), EVENT_JOB_MAX_INSTANCES)
     for place in places:
         scheduler.add_executor(ThreadPoolExecutor(max_workers=1), place.slug)
         for position, name in enumerate(JOBS):
@@ -119,7 +122,7 @@ def _run(place: Workplace, name: str, stopping: Signal) -> None:
     trace = new_trace()
     with logger.contextualize(site=place.slug, job=name, trace=trace):
         try:
-            record = run_job(place, name, JOBS[name], trace=trace)
+            record = run_job(place, name, JOBS[name], is_due=lambda began: _is_due(place, name, began), trace=trace)
         except SQLAlchemyError as problem:  # the store may be away for a while; the next run tries again
             logger.error("not run: {}", str(problem).splitlines()[0])
             return
@@ -137,10 +140,25 @@ def _run(place: Workplace, name: str, stopping: Signal) -> None:
         )
 
 
-def _log_skip(event: JobSubmissionEvent) -> None:
+def _is_due(place: Workplace, name: str, began: datetime) -> bool:
+    """Whether a job that another worker began at that moment is due again, give or take a tenth of its interval."""
+    every = place.site.schedule[name]
+    due = due_after(every, began)
+    early = timedelta(seconds=every / 10) if isinstance(every, int) else timedelta()
+    return due is not None and place.clock.now() >= due - early
+
+
+def _note_overlap(places: Mapping[str, Workplace], event: JobSubmissionEvent) -> None:
     site, name = event.job_id.split("/")
+    place = places[site]
+    reason = "its run before is not finished yet"
     with logger.contextualize(site=site, job=name):
-        logger.warning("skipped: its run before is not finished yet")
+        logger.warning("skipped: {}", reason)
+        try:
+            with place.store.transaction() as connection:
+                runs.record_skip(connection, site, name, reason, place.clock.now())
+        except SQLAlchemyError as problem:
+            logger.error("the skip was not recorded: {}", str(problem).splitlines()[0])
 
 
 class _ToLoguru(logging.Handler):

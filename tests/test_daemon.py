@@ -31,6 +31,7 @@ from swapsync.sandbox.world import World, utc_now
 from swapsync.store import runs
 from swapsync.store.db import Store
 from swapsync.store.leases import leases
+from swapsync.store.outbox import outbox
 from tests.conftest import Desk
 from tests.workers import another_worker_at
 
@@ -366,10 +367,15 @@ def test_a_killed_daemon_is_replaced_without_a_second_credit(daemon: StartDaemon
     first.process.kill()
     first.process.wait()
     with store.transaction() as connection:
-        connection.execute(leases.delete())
+        long_ago = utc_now() - timedelta(hours=1)
+        connection.execute(leases.update().values(expires_at=long_ago))
+        connection.execute(outbox.update().values(claimed_until=long_ago))
 
     second = daemon()
     wait_until(lambda: finished(store, "ok").count("push_status") >= 2, "two rounds")
+    world.exchanges = [
+        each for each in world.exchanges if each.method != "PUT" or each.request_body
+    ]  # torn by the kill
     assert second.stop() == 0
     credits = [each.request_body["platform_id"] for each in world.calls("PUT", "/transactions")]
     assert len(set(credits)) == 10

@@ -9,6 +9,7 @@ import typer
 
 from swapsync.cli import (
     backfill,
+    control,
     corrections,
     cut_over,
     daemon,
@@ -35,6 +36,7 @@ for commands in (
     demo,
     run,
     daemon,
+    control,
     backfill,
     reconcile,
     look,

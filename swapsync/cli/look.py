@@ -500,7 +500,10 @@ def retry_deliveries(
     ids: Annotated[
         list[int] | None, typer.Argument(metavar="ID...", max=MAX_ID, help="The numbers that outbox list shows.")
     ] = None,
-    failed: Annotated[bool, typer.Option("--failed", help="All that gave up.")] = False,
+    failed: Annotated[bool, typer.Option("--all-failed", "--failed", help="All that gave up.")] = False,
+    kind: Annotated[
+        str | None, typer.Option(help="With --all-failed: only this kind, as outbox list shows it.")
+    ] = None,
     site: SiteOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -508,15 +511,19 @@ def retry_deliveries(
     from swapsync.clock import Clock
     from swapsync.store import views
     from swapsync.store.events import Event, record_events
-    from swapsync.store.outbox import retry
+    from swapsync.store.outbox import Kind, retry
     from swapsync.store.runs import lock_site
 
     if bool(ids) == failed:
-        raise UserError("name the deliveries to retry by their ids (see swapsync outbox list), or use --failed")
+        raise UserError("name the deliveries to retry by their ids (see swapsync outbox list), or use --all-failed")
+    if kind and not failed:
+        raise UserError("--kind narrows --all-failed; ids say by themselves what is meant")
+    if kind and kind not in tuple(Kind):
+        raise UserError(f"--kind {kind}: there is no such kind; the kinds are {', '.join(Kind)}")
     wanted = None if failed else sorted(set(ids or ()))
     now, actor = Clock().now(), getpass.getuser()
     with _store_for(site) as (_, store), store.transaction() as connection:
-        effects = views.list_outbox(connection, site=site, states=["failed"], ids=wanted).rows
+        effects = views.list_outbox(connection, site=site, states=["failed"], ids=wanted, kind=kind).rows
         if unknown := set(wanted or ()) - {effect["id"] for effect in effects}:
             raise UserError(f"the outbox has no {', '.join(map(str, sorted(unknown)))}; nothing was changed")
         retried: list[int] = []
@@ -529,15 +536,20 @@ def retry_deliveries(
                 retry_asked = Event("staff", "delivery_retried", detail, effect["return_id"], actor=actor)
                 record_events(connection, effect["site"], [retry_asked], now)
         again = views.list_outbox(connection, ids=retried).rows
-    sent = [effect for effect in effects if effect["id"] not in retried]
+    over = [effect for effect in effects if effect["id"] not in retried]
     if json:
-        print_json({"retried": again, "already_sent": [effect["id"] for effect in sent]})
+        by_state = {
+            state: [effect["id"] for effect in over if effect["state"] == state]
+            for state in ("sent", "withdrawn", "written_off")
+        }
+        print_json({"retried": again, "already_sent": by_state.pop("sent"), **by_state})
         return
     for effect in again:
         will = "will be looked for first" if effect["state"] == "in_doubt" else "will be tried"
         typer.echo(printable(f"{effect['id']}: {effect['kind']} for {effect['target']} {will} with the next sync"))
-    for effect in sent:
-        typer.echo(printable(f"{effect['id']}: {effect['kind']} for {effect['target']} was delivered already"))
+    for effect in over:
+        was = "was delivered already" if effect["state"] == "sent" else f"stays {effect['state'].replace('_', ' ')}"
+        typer.echo(printable(f"{effect['id']}: {effect['kind']} for {effect['target']} {was}"))
     if not effects:
         typer.echo("nothing has given up")
 
@@ -581,6 +593,10 @@ def _print_status(item: Item) -> None:
             "owed to buyers": f"{owed or 'nothing'}{unvalued}",
             "open exceptions": f"{queue['open']}{f' ({owners})' if owners else ''}",
             "outbox": f"{backlog['pending']} pending, {backlog['in_doubt']} in doubt, {backlog['failed']} gave up",
+            **{
+                f"paused: {each['job']}": f"{each['reason']} ({each['actor']}, {_when(each['since'])})"
+                for each in item["paused"]
+            },
             **{f"{stream} read to": _when(position) for stream, position in item["watermarks"].items()},
         },
     )

@@ -6,8 +6,10 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 from loguru import logger
+from sqlalchemy import Connection
 
 from swapsync.clock import Clock
 from swapsync.connectors.errors import RemoteError
@@ -25,7 +27,7 @@ from swapsync.jobs.reconcile import reconcile
 from swapsync.jobs.workplace import JobError, Tally, Workplace
 from swapsync.log import new_trace
 from swapsync.settings import SiteSettings
-from swapsync.store import leases, runs
+from swapsync.store import controls, leases, runs
 from swapsync.store.db import Store
 from swapsync.store.leases import LostLease
 
@@ -43,6 +45,7 @@ JOBS: dict[str, Job] = {
 """Every job of a cycle, in the order in which they run."""
 
 SITES_AT_ONCE = 8
+DONE_ELSEWHERE = "another worker has done this job in its turn"
 HOLDER = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
 
 
@@ -109,17 +112,32 @@ def run_cycle(place: Workplace, jobs: Sequence[str] = tuple(JOBS)) -> Iterator[R
         yield run_job(place, job, JOBS[job], trace=trace)
 
 
-def run_job(place: Workplace, name: str, job: Job, holder: str = HOLDER, trace: str = "") -> RunRecord:
-    """Runs one job under its lease and keeps a record of it. Skipped when another worker is at it.
+def run_job(
+    place: Workplace,
+    name: str,
+    job: Job,
+    holder: str = HOLDER,
+    *,
+    is_due: Callable[[datetime], bool] | None = None,
+    trace: str = "",
+) -> RunRecord:
+    """Runs one job under its lease and keeps a record of it.
 
-    ``trace`` ties its log to that of the jobs beside it; it gets one of its own without.
+    Skipped, with a record and the reason, when it is paused or another worker is at it. ``is_due``: whether it is to be
+    run again after another worker began it at that moment; if it is not, it is left at that. ``trace`` ties its log to
+    that of the jobs beside it; it gets one of its own without.
     """
     start = place.clock.now()
     with place.store.transaction() as connection:
+        if is_due and _was_done(connection, place, name, holder, is_due):
+            return RunRecord(name, "skipped", remarks=[DONE_ELSEWHERE])
+        if reason := controls.why_paused(connection, place.slug, name):
+            return _skip(connection, place, name, reason)
         lease = leases.take(connection, place.slug, name, holder, place.store.now(connection, place.clock))
         if lease is None:
-            count("job_runs", place.slug, name, "skipped")
-            return RunRecord(name, "skipped", remarks=["another worker is doing this job right now"])
+            if is_due and _was_done(connection, place, name, holder, is_due):  # it began while we asked
+                return RunRecord(name, "skipped", remarks=[DONE_ELSEWHERE])
+            return _skip(connection, place, name, "another worker is doing this job right now")
         run_id = runs.start_run(connection, place.slug, name, start)
     with leases.kept(place.store, place.clock, lease):
         tally = Tally()
@@ -161,3 +179,18 @@ def run_job(place: Workplace, name: str, job: Job, holder: str = HOLDER, trace: 
                 now=now,
             )
         return record
+
+
+def _was_done(
+    connection: Connection, place: Workplace, name: str, holder: str, is_due: Callable[[datetime], bool]
+) -> bool:
+    if leases.last_holder(connection, place.slug, name) in (None, holder):
+        return False
+    began = runs.last_start(connection, place.slug, name)
+    return began is not None and not is_due(began)
+
+
+def _skip(connection: Connection, place: Workplace, name: str, reason: str) -> RunRecord:
+    runs.record_skip(connection, place.slug, name, reason, place.clock.now())
+    count("job_runs", place.slug, name, "skipped")
+    return RunRecord(name, "skipped", remarks=[reason])

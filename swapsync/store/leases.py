@@ -58,6 +58,13 @@ def take(connection: Connection, site: str, name: str, holder: str, now: datetim
     return Lease(site, name, holder, token) if token else None
 
 
+def last_holder(connection: Connection, site: str, name: str) -> str | None:
+    """Who holds the lease, or had it last."""
+    return connection.execute(
+        select(leases.c.holder).where(leases.c.site == site, leases.c.name == name)
+    ).scalar_one_or_none()
+
+
 def verify(connection: Connection, lease: Lease) -> None:
     """Makes sure, until this transaction ends, that nobody took the lease over. Raises LostLease.
 

@@ -298,14 +298,19 @@ def release(connection: Connection, ids: Iterable[int]) -> None:
 def retry(connection: Connection, site: str, ids: Sequence[int], now: datetime) -> list[int]:
     """Has failed or postponed effects tried again now; returns the ids of those that will be.
 
-    What is in doubt stays in doubt: it is looked for first. A credit note whose delivery had failed is pending again.
+    What is in doubt stays in doubt: it is looked for first. What had failed is given up no earlier than a new effect;
+    a credit note whose delivery had failed is pending again. What was sent or withdrawn stays so.
     """
     retried: list[int] = []
     for part in chunks(ids):
         rows = connection.execute(
             update(outbox)
-            .where(outbox.c.site == site, outbox.c.id.in_(part), outbox.c.state != "sent")
-            .values(state=case((outbox.c.state == "in_doubt", "in_doubt"), else_="pending"), next_attempt_at=now)
+            .where(outbox.c.site == site, outbox.c.id.in_(part), outbox.c.state.in_(["pending", "in_doubt", "failed"]))
+            .values(
+                state=case((outbox.c.state == "in_doubt", "in_doubt"), else_="pending"),
+                attempts=case((outbox.c.state == "failed", 0), else_=outbox.c.attempts),
+                next_attempt_at=now,
+            )
             .returning(outbox.c.id, outbox.c.kind, outbox.c.effect_key)
         ).all()
         credits = [row.effect_key for row in rows if row.kind == Kind.CREDIT]

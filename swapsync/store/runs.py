@@ -99,6 +99,32 @@ def finish_run(
     )
 
 
+def last_start(connection: Connection, site: str, job: str) -> datetime | None:
+    """When the last run of a job began; None if it never ran."""
+    return connection.execute(
+        select(runs.c.started_at)
+        .where(runs.c.site == site, runs.c.job == job, runs.c.status != "skipped")
+        .order_by(runs.c.id.desc())
+        .limit(1)
+    ).scalar_one_or_none()
+
+
+def record_skip(connection: Connection, site: str, job: str, reason: str, now: datetime) -> None:
+    """Notes that a job was not run, and why. Skips in a row for the same reason are one record, from the first to the
+    last of them."""
+    last = connection.execute(
+        select(runs.c.id, runs.c.status, runs.c.error)
+        .where(runs.c.site == site, runs.c.job == job)
+        .order_by(runs.c.id.desc())
+        .limit(1)
+    ).one_or_none()
+    if last and (last.status, last.error) == ("skipped", reason):
+        connection.execute(update(runs).where(runs.c.id == last.id).values(finished_at=now))
+    else:
+        skip = {"site": site, "job": job, "started_at": now, "finished_at": now, "status": "skipped", "error": reason}
+        connection.execute(insert(runs).values(**skip))
+
+
 def finished_windows(connection: Connection, site: str, stream: str) -> set[tuple[datetime, datetime]]:
     """Windows of history that a backfill has read to their end."""
     rows = connection.execute(

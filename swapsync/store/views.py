@@ -24,6 +24,7 @@ from swapsync.moments import or_none, to_text
 from swapsync.settings import JOBS
 from swapsync.store.cases import credit_note_lines, credit_notes, findings, movements
 from swapsync.store.changes import last_entry
+from swapsync.store.controls import paused
 from swapsync.store.events import events
 from swapsync.store.exceptions import exceptions
 from swapsync.store.outbox import outbox
@@ -521,11 +522,12 @@ def list_outbox(
     site: str | None = None,
     states: Collection[str] = UNDELIVERED,
     ids: Collection[int] | None = None,
+    kind: str | None = None,
     limit: int | None = None,
     offset: int = 0,
 ) -> Page:
     """Effects in the order in which they were decided: those in one of these states, or those with these ids."""
-    conditions = _equal({outbox.c.site: site})
+    conditions = _equal({outbox.c.site: site, outbox.c.kind: kind})
     conditions.append(outbox.c.state.in_(states) if ids is None else outbox.c.id.in_(ids))
     rows = connection.execute(select(outbox).where(*conditions).order_by(outbox.c.id).limit(limit).offset(offset))
     items = [_effect(row) for row in rows]
@@ -586,11 +588,14 @@ def status(connection: Connection, pay_later: Mapping[str, Collection[str]]) -> 
         )
     }
     last_runs = of_sites(runs, *(column for column in runs.c if column.name != "site")).where(
-        runs.c.id.in_(select(func.max(runs.c.id)).group_by(runs.c.site, runs.c.job))
+        runs.c.id.in_(select(func.max(runs.c.id)).where(runs.c.status != "skipped").group_by(runs.c.site, runs.c.job))
     )
     jobs: dict[str, list[Item]] = defaultdict(list)
     for row in sorted(connection.execute(last_runs), key=lambda row: (_place_in_cycle(row.job), row.job)):
         jobs[row.site].append(_run(row))
+    pauses: dict[str, list[Row[Any]]] = defaultdict(list)
+    for row in paused(connection, slugs):
+        pauses[row.site].append(row)
     owed = _liability(connection, pay_later)
     return [
         {
@@ -610,6 +615,10 @@ def status(connection: Connection, pay_later: Mapping[str, Collection[str]]) -> 
             ],
             "unvalued_lines": owed[slug].unvalued_lines,
             "jobs": jobs[slug],
+            "paused": [
+                {"job": row.job or "all", "since": to_text(row.paused_at), "actor": row.actor, "reason": row.reason}
+                for row in pauses[slug]
+            ],
         }
         for slug in slugs
     ]

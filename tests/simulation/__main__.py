@@ -25,8 +25,8 @@ class Verdict:
     failures: dict[int, str]
 
 
-def run_chunk(seeds: range) -> Verdict:
-    """Plays the stories of some seeds in this process."""
+def run_chunk(seeds: range, stop: bool = False) -> Verdict:
+    """Plays the stories of some seeds in this process; with ``stop``, until the first one fails."""
     logger.remove()
     failures = {}
     with Machines() as machines:
@@ -34,10 +34,12 @@ def run_chunk(seeds: range) -> Verdict:
             failure = try_out(machines, story_of(seed))
             if failure:
                 failures[seed] = failure.why
+                if stop:
+                    break
     return Verdict(len(seeds), failures)
 
 
-def run_many(first: int, count: int, processes: int, stop_after: int = 0) -> Iterator[Verdict]:
+def run_many(first: int, count: int, processes: int) -> Iterator[Verdict]:
     """Plays ``count`` stories on several processes; yields what came of them, chunk by chunk."""
     chunks = [range(at, min(at + CHUNK, first + count)) for at in range(first, first + count, CHUNK)]
     with ProcessPoolExecutor(max_workers=processes) as pool:
@@ -77,12 +79,15 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0, help="beginning with this one")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--no-shrink", action="store_true")
+    parser.add_argument("--stop", action="store_true", help="stop at the first seed that fails, on one process")
     given = parser.parse_args()
     if given.seed is not None:
         return 0 if replay(given.seed, not given.no_shrink) else 1
     started = time.monotonic()
     done, failures = 0, {}
-    for verdict in run_many(given.first, given.seeds, given.processes):
+    seeds = range(given.first, given.first + given.seeds)
+    verdicts = [run_chunk(seeds, stop=True)] if given.stop else run_many(given.first, given.seeds, given.processes)
+    for verdict in verdicts:
         done += verdict.seeds
         failures |= verdict.failures
         for seed, why in verdict.failures.items():

@@ -139,10 +139,18 @@ class Stage:
 
     def play(self) -> None:
         """Plays the story. Raises Wrong with what should not be."""
-        story = self.story
-        random.seed(story.seed)  # the retries' jitter
+        random.seed(self.story.seed)  # the retries' jitter
         self.machines.fresh()
-        self.time = Time(story.start)
+        self.set_up(Time(self.story.start))
+        with ExitStack() as small:
+            self._small(small)
+            for step in self.story.steps:
+                self.time.pass_(step.wait)
+                self.do(step)
+
+    def set_up(self, time: Time) -> None:
+        """The world as it is before the first step."""
+        story, self.time = self.story, time
         self.world = World(now=lambda: self.time.moment)
         self.clocks = {name: MachineClock(self.time) for name in "AB"}
         self.site = self.machines.site(story.site, story.start - timedelta(days=2))
@@ -163,11 +171,6 @@ class Stage:
             self.world.sparklayer.put_variant(variant_row(f"v{variant}", self.skus[variant]))
             if level is not None:
                 self.world.sparklayer.set_level(self.skus[variant], "default", level)
-        with ExitStack() as small:
-            self._small(small)
-            for step in story.steps:
-                self.time.pass_(step.wait)
-                self.do(step)
 
     def _small(self, stack: ExitStack) -> None:
         """Small pages and batches, so that a handful of rows is a long list."""
@@ -545,7 +548,7 @@ class Stage:
             process.run(self.site, self.world)
             self._ran(process)
             self.checker.safety()
-            busy = self._staff() or any(r.changed or r.sent or r.status != "ok" for r in process.records)
+            busy = self.staff() or any(r.changed or r.sent or r.status != "ok" for r in process.records)
             if left and (busy or self.checker.backlog()):
                 continue
             try:
@@ -556,7 +559,7 @@ class Stage:
             else:
                 break
 
-    def _staff(self) -> bool:
+    def staff(self) -> bool:
         """What people do: type in what they found, retry what failed, count the stock that is in doubt."""
         busy = False
         waiting, self.waiting = self.waiting, []

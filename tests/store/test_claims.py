@@ -166,3 +166,16 @@ def test_a_credit_that_a_worker_was_given_may_be_out_and_is_not_withdrawn_unless
     with store.transaction() as connection:
         outbox.hand_back(connection, [row.id])
     assert state_after_withdrawing() == "withdrawn"
+
+
+def test_a_retry_begins_anew_and_brings_nothing_back_that_was_sent_or_withdrawn(
+    store: Store, clock: FixedClock
+) -> None:
+    record(store, clock, Kind.NOTE, "ABCD")
+    table = outbox.outbox
+    with store.transaction() as connection:
+        for id_, state in enumerate(("failed", "sent", "withdrawn", "in_doubt"), start=1):
+            connection.execute(table.update().where(table.c.id == id_).values(state=state, attempts=10))
+        assert outbox.retry(connection, "default", [1, 2, 3, 4], clock.now()) == [1, 4]
+        after = connection.execute(select(table.c.state, table.c.attempts).order_by(table.c.id)).all()
+    assert [tuple(row) for row in after] == [("pending", 0), ("sent", 10), ("withdrawn", 10), ("in_doubt", 10)]

@@ -1,0 +1,50 @@
+"""What people said about jobs: paused, by whom, and why. A blank job stands for all jobs of a site."""
+
+from collections.abc import Collection, Iterable
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, delete, select
+
+from swapsync.moments import to_text
+from swapsync.store.db import table, upsert
+from swapsync.store.events import Event, record_events
+from swapsync.store.tables import JobControlRow
+
+controls = table(JobControlRow)
+
+
+def pause(connection: Connection, site: str, job: str, *, actor: str, reason: str, now: datetime) -> None:
+    """Pauses a job; one that is paused already goes by the new reason."""
+    row = {"site": site, "job": job, "paused_at": now, "actor": actor, "reason": reason}
+    upsert(connection, JobControlRow, [row])
+    record_events(connection, site, [Event("staff", "paused", f"{job or 'all jobs'}: {reason}", actor=actor)], now)
+
+
+def resume(connection: Connection, site: str, jobs: Iterable[str], *, actor: str, now: datetime) -> list[str]:
+    """Lets paused jobs run again; returns those of them that were paused."""
+    resumed = list(
+        connection.execute(
+            delete(controls).where(controls.c.site == site, controls.c.job.in_(list(jobs))).returning(controls.c.job)
+        ).scalars()
+    )
+    record_events(
+        connection, site, [Event("staff", "resumed", job or "all jobs", actor=actor) for job in sorted(resumed)], now
+    )
+    return resumed
+
+
+def paused(connection: Connection, sites: Collection[str]) -> list[Row[Any]]:
+    """What is paused at these sites, the pause of all jobs first."""
+    return list(
+        connection.execute(select(controls).where(controls.c.site.in_(sites)).order_by(controls.c.site, controls.c.job))
+    )
+
+
+def why_paused(connection: Connection, site: str, job: str) -> str | None:
+    """In words, why a job must not run now; None if it may."""
+    for row in paused(connection, [site]):
+        if row.job in ("", job):
+            which = "" if row.job else "all jobs of this site are "
+            return f"{which}paused by {row.actor} since {to_text(row.paused_at)}: {row.reason}"
+    return None

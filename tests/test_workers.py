@@ -1,0 +1,188 @@
+"""Several workers on one store: who runs what when, what is skipped and why, and what people pause."""
+
+import json
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+from typer.testing import CliRunner
+
+from swapsync.cli import app
+from swapsync.cli.context import UserError
+from swapsync.daemon import _is_due, _run
+from swapsync.jobs.cycle import JOBS, run_job
+from swapsync.jobs.workplace import Workplace
+from swapsync.sandbox.server import Sandbox
+from swapsync.sandbox.world import World
+from swapsync.store import controls, runs
+from swapsync.store.db import Store
+from tests.conftest import Desk, FixedClock, run
+from tests.scenario import approved, credited, sold
+from tests.workers import another_worker_at
+
+
+def recorded(place: Workplace) -> list[tuple[str, str, str | None]]:
+    with place.store.reading() as connection:
+        rows = connection.execute(select(runs.runs).order_by(runs.runs.c.id))
+        return [(row.job, row.status, row.error) for row in rows]
+
+
+def timely(place: Workplace, name: str, holder: str) -> str:
+    """Runs a job as a daemon does when it is due by that daemon's own time."""
+    return run_job(
+        place, name, lambda mine, tally: None, holder, is_due=lambda began: _is_due(place, name, began)
+    ).status
+
+
+def ran(place: Workplace, name: str) -> int:
+    return len([1 for job, status, _ in recorded(place) if (job, status) == (name, "ok")])
+
+
+@pytest.mark.parametrize(("every", "too_early", "in_time"), [(300, 200, 280), ("0 * * * *", 3500, 3601)])
+def test_of_two_daemons_one_runs_a_job_and_the_other_does_not_run_it_again_before_it_is_due(
+    desk: Desk, clock: FixedClock, every: int | str, too_early: int, in_time: int
+) -> None:
+    place = desk()
+    place.site.schedule["poll_returns"] = every
+    assert timely(place, "poll_returns", "A") == "ok"
+    clock.forward(seconds=too_early)
+    assert timely(place, "poll_returns", "B") == "skipped"
+    clock.forward(seconds=in_time - too_early)
+    assert timely(place, "poll_returns", "B") == "ok"
+    assert recorded(place) == [("poll_returns", "ok", None)] * 2
+
+
+def test_a_daemon_runs_on_its_own_time_when_it_is_alone(desk: Desk, clock: FixedClock) -> None:
+    place = desk()
+    for _ in range(3):
+        timely(place, "poll_returns", "A")
+        clock.forward(seconds=150)  # a run that waited long for its turn is followed by one in time
+    assert ran(place, "poll_returns") == 3
+
+
+def test_after_a_long_downtime_of_all_daemons_one_of_them_catches_up_with_one_run(
+    desk: Desk, clock: FixedClock
+) -> None:
+    place = desk()
+    timely(place, "poll_returns", "A")
+    clock.forward(hours=72)
+    assert [timely(place, "poll_returns", holder) for holder in "BCDA"] == ["ok", "skipped", "skipped", "skipped"]
+
+
+def test_a_job_that_another_worker_began_long_ago_and_still_does_is_skipped_and_recorded_once(
+    desk: Desk, clock: FixedClock
+) -> None:
+    place = desk()
+    began = clock.now()
+    with place.store.transaction() as connection:
+        runs.start_run(connection, "default", "poll_returns", clock.now())
+    with another_worker_at(place.store, clock, "poll_returns"):
+        assert timely(place, "poll_returns", "B") == "skipped"
+        assert len(recorded(place)) == 1, "it is being done in its turn, so nothing is skipped"
+        clock.forward(seconds=60)
+        for _ in range(3):
+            assert run_job(place, "poll_returns", JOBS["poll_returns"], "B").status == "skipped"
+            clock.forward(seconds=1)
+    assert [status for _, status, _ in recorded(place)] == ["running", "skipped"]
+    with place.store.reading() as connection:
+        skip = connection.execute(select(runs.runs).where(runs.runs.c.status == "skipped")).one()
+        assert runs.last_start(connection, "default", "poll_returns") == began
+    assert skip.finished_at - skip.started_at == timedelta(seconds=2)
+
+
+# -- pause and resume ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def swapsync(
+    server: Sandbox, desk: Desk, store: Store, clock: FixedClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Any:
+    environ = server.environment() | {
+        "SWAPSYNC_DATABASE_URL": store.engine.url.render_as_string(hide_password=False),
+        "SWAPSYNC_EFFECTS_FROM": "2026-03-01T00:00:00Z",
+    }
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("swapsync.clock.Clock.now", lambda self: clock.moment)
+
+    desk()  # the site has run
+
+    def call(*arguments: str) -> Any:
+        ended = CliRunner().invoke(app, [*arguments, "--json"])
+        if isinstance(ended.exception, UserError):
+            raise ended.exception
+        assert ended.exit_code == 0, ended.output
+        return json.loads(ended.stdout)
+
+    return call
+
+
+def test_a_paused_job_is_skipped_with_the_reason_until_it_is_resumed(
+    desk: Desk, world: World, store: Store, swapsync: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("USER", "ada")
+    monkeypatch.setenv("LOGNAME", "ada")
+    sold(world)
+    approved(world)
+    swapsync("pause", "--job", "push_credits", "--reason", "SparkLayer maintenance")
+
+    [site] = swapsync("sync")["sites"]
+    of = {each["job"]: each for each in site["jobs"]}
+    assert of["push_credits"]["status"] == "skipped"
+    assert of["push_credits"]["remarks"] == ["paused by ada since 2026-03-10T12:00:00Z: SparkLayer maintenance"]
+    assert of["push_status"]["status"] == "ok"
+    assert credited(world) == []
+    assert swapsync("status")["sites"][0]["paused"] == [
+        {"job": "push_credits", "since": "2026-03-10T12:00:00Z", "actor": "ada", "reason": "SparkLayer maintenance"}
+    ]
+    place = desk()
+    assert recorded(place)[4] == ("push_credits", "skipped", of["push_credits"]["remarks"][0])
+
+    assert swapsync("resume", "--job", "push_credits") == {"resumed": [{"site": "default", "job": "push_credits"}]}
+    run(place)
+    assert credited(world) == ["-48.00"]
+    with store.reading() as connection:
+        said = connection.exec_driver_sql(
+            "SELECT kind, actor, detail FROM event WHERE kind IN ('paused', 'resumed') ORDER BY id"
+        ).all()
+    assert [tuple(each) for each in said] == [
+        ("paused", "ada", "push_credits: SparkLayer maintenance"),
+        ("resumed", "ada", "push_credits"),
+    ]
+
+
+def test_a_paused_site_does_nothing_at_all_and_the_other_sites_go_on(
+    desk: Desk, world: World, clock: FixedClock
+) -> None:
+    acme, beta = desk("acme"), desk("beta")
+    with acme.store.transaction() as connection:
+        controls.pause(connection, "acme", "", actor="ada", reason="moving house", now=clock.now())
+
+    assert {record.status for record in run(acme).values()} == {"skipped"}
+    assert world.exchanges == []
+    assert {record.status for record in run(beta).values()} == {"ok"}
+
+
+def test_a_pause_is_heard_by_a_running_daemon(desk: Desk, clock: FixedClock) -> None:
+    from threading import Event as Signal
+
+    place = desk()
+    with place.store.transaction() as connection:
+        controls.pause(connection, "default", "reconcile", actor="ada", reason="month-end", now=clock.now())
+    _run(place, "reconcile", Signal())
+    assert recorded(place) == [("reconcile", "skipped", "paused by ada since 2026-03-10T12:00:00Z: month-end")]
+
+
+def test_what_can_not_be_paused_or_resumed_is_said(swapsync: Any) -> None:
+    with pytest.raises(UserError, match="there is no such job"):
+        swapsync("pause", "--job", "push_money", "--reason", "x")
+    with pytest.raises(UserError, match="must not be blank"):
+        swapsync("pause", "--reason", " ")
+    assert swapsync("resume") == {"resumed": []}
+    swapsync("pause", "--reason", "all of it")
+    with pytest.raises(UserError, match="resume without --job"):
+        swapsync("resume", "--job", "reconcile")
+    assert swapsync("resume") == {"resumed": [{"site": "default", "job": "all"}]}
