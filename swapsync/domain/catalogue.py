@@ -234,7 +234,7 @@ CATALOGUE: dict[Code, Entry] = {
         _MID,
         "Goods came back damaged, without value, or under a type that is not simply credited: credit or not?",
         "Decide with --action credit or --action deny.",
-        "it is decided",
+        "it is decided, or the type is corrected in Swap to one that is simply credited",
         (Action.CREDIT, Action.DENY),
     ),
     Code.UNEXPECTED_ITEM: Entry(

@@ -17,6 +17,8 @@ from swapsync.jobs.rulings import rule
 from swapsync.jobs.workplace import Tally, Workplace
 from swapsync.sandbox.faults import Fault
 from swapsync.sandbox.world import World, stable_uuid, variant_row
+from swapsync.store.outbox import retry
+from swapsync.store.views import list_outbox
 from tests.conftest import Desk, FixedClock, run
 from tests.rules import scenario as s
 
@@ -67,11 +69,11 @@ Step = Callable[[Stage], None]
 class Kind:
     """How a code opens, how it closes by itself, and its actions: each with its value and what then is so.
 
-    ``closes`` is None where only a person's decision can end it.
+    What ``only_a_person`` closes stays open after that step.
     """
 
     opens: Step
-    closes: Step | None
+    closes: Step
     actions: dict[Action, tuple[str, Step]] = field(default_factory=dict)
 
 
@@ -155,6 +157,13 @@ def an_uncertain_restock(stage: Stage) -> None:
     stage.world.sparklayer.set_level("MUG", "default", 22)
     stage.world.sparklayer.set_level("MUG", "inspection", 9)
     stage.later()
+
+
+def a_level_changed_by_hand(stage: Stage) -> None:
+    s.order(stage.world)
+    s.returned(stage.world, **s.DELIVERED)
+    stage.desk()
+    set_by_hand(7)(stage)
 
 
 def changed_after_the_credit(stage: Stage) -> None:
@@ -249,6 +258,28 @@ def a_variant_is_renamed(stage: Stage) -> None:
     stage.later(hours=1)
 
 
+def set_by_hand(level: int) -> Step:
+    def by_hand(stage: Stage) -> None:
+        stage.world.sparklayer.set_level("MUG", "inspection", level)
+        stage.later(days=1)
+
+    return by_hand
+
+
+def delivered_by_the_outbox(stage: Stage) -> None:
+    with stage.place.store.transaction() as connection:
+        [note] = list_outbox(connection, states=["failed"]).rows
+        retry(connection, stage.place.slug, [note["id"]], stage.clock.now())
+    stage.later()
+
+
+def only_a_person(stage: Stage) -> None:
+    """Nothing else ends it: findings are never taken back, and a write that reading can't prove is not read again."""
+    at_swap(return_status="Closed")(stage)
+    stage.later(days=1)
+    stage.compare()
+
+
 def inspected(stage: Stage) -> None:
     s.found(stage.place, "sellable", 4)
     stage.later()
@@ -295,6 +326,18 @@ def the_transaction_stays_as_it_is(stage: Stage) -> None:
 
 def the_wrong_items_left_inspection(stage: Stage) -> None:
     assert (s.levels(stage.world)["inspection"], s.open_codes(stage.place)) == (0, [])
+
+
+def our_level_stands_again(stage: Stage) -> None:
+    assert (s.levels(stage.world)["inspection"], s.open_codes(stage.place)) == (4, [])
+
+
+def what_was_counted_stands_in_our_ledger(stage: Stage) -> None:
+    stage.later(days=2)
+    assert (s.levels(stage.world)["inspection"], s.open_codes(stage.place)) == (7, [])
+    s.found(stage.place, "no_value", 1)
+    stage.later()
+    assert s.levels(stage.world)["inspection"] == 6
 
 
 def the_level_stays(stage: Stage) -> None:
@@ -395,16 +438,28 @@ KINDS: dict[Code, Kind] = {
         },
     ),
     Code.INSPECTION_OVERDUE: Kind(waiting_for_the_warehouse, inspected),
-    Code.INSPECTION_SHORT: Kind(found("missing"), None, {Action.ACCEPT: ("", it_stays_closed)}),
-    Code.INSPECTION_REVIEW: Kind(found("damaged"), None, DENY | {Action.CREDIT: ("", credited)}),
+    Code.INSPECTION_SHORT: Kind(found("missing"), only_a_person, {Action.ACCEPT: ("", it_stays_closed)}),
+    Code.INSPECTION_REVIEW: Kind(
+        a_return(line={"return_type": "Warranty"}),
+        on_the_line(return_type="Refund"),
+        DENY | {Action.CREDIT: ("", credited)},
+    ),
     Code.UNEXPECTED_ITEM: Kind(
         found("wrong_item"),
-        None,
+        only_a_person,
         {Action.ACCEPT: ("", it_stays_closed), Action.WRITE_OFF: ("", the_wrong_items_left_inspection)},
+    ),
+    Code.RESTOCK_DRIFT: Kind(
+        a_level_changed_by_hand,
+        set_by_hand(4),
+        {
+            Action.RETRY: ("", our_level_stands_again),
+            Action.WRITE_OFF: ("", what_was_counted_stands_in_our_ledger),
+        },
     ),
     Code.RESTOCK_UNCERTAIN: Kind(
         an_uncertain_restock,
-        None,
+        only_a_person,
         {Action.WRITTEN: ("", the_level_stays), Action.NOT_WRITTEN: ("", the_units_are_added_again)},
     ),
     Code.RETURN_CHANGED_AFTER_CREDIT: Kind(
@@ -430,7 +485,7 @@ KINDS: dict[Code, Kind] = {
     ),
     Code.DELIVERY_FAILED: Kind(
         a_refused_note,
-        None,
+        delivered_by_the_outbox,
         {Action.RETRY: ("", the_note_is_delivered), Action.WRITE_OFF: ("", the_note_is_given_up)},
     ),
     Code.APPROVAL_NEEDED: Kind(
@@ -439,9 +494,9 @@ KINDS: dict[Code, Kind] = {
         DENY | {Action.CREDIT: ("", credited)},
     ),
 }
-LACKING: set[Code] = {Code.RESTOCK_DRIFT}
 ACTIONS = [(code, action) for code, kind in KINDS.items() for action in kind.actions]
-SELF_CLOSING = [code for code, kind in KINDS.items() if kind.closes]
+DECIDED = [code for code, kind in KINDS.items() if kind.closes is only_a_person]
+SELF_CLOSING = [code for code in KINDS if code not in DECIDED]
 
 
 @pytest.fixture
@@ -457,7 +512,7 @@ def opened(stage: Stage, code: Code) -> Any:
 
 
 def test_every_code_and_every_action_of_the_catalogue_has_its_test() -> None:
-    assert set(KINDS) == set(Code) - LACKING
+    assert set(KINDS) == set(Code)
     for code, kind in KINDS.items():
         assert set(kind.actions) == set(CATALOGUE[code].actions), code
 
@@ -478,12 +533,22 @@ def test_it_opens_once_with_its_owner_and_its_due_time(stage: Stage, code: Code)
 @pytest.mark.parametrize("code", SELF_CLOSING)
 def test_it_closes_by_itself_when_its_cause_is_gone(stage: Stage, code: Code) -> None:
     exception = opened(stage, code)
-    close = KINDS[code].closes
-    assert close
-    close(stage)
+    KINDS[code].closes(stage)
     [closed] = [row for row in s.all_exceptions(stage.place) if row.id == exception.id]
     assert (closed.status, stage.stands(code)) == ("resolved", ["resolved"])
     assert closed.resolution.startswith("closed by itself")
+
+
+@s.one_store_is_enough
+@pytest.mark.parametrize("code", DECIDED)
+def test_it_stays_open_until_a_person_decides(stage: Stage, code: Code) -> None:
+    exception = opened(stage, code)
+    KINDS[code].closes(stage)
+    assert exception.id in [row.id for row in s.open_exceptions(stage.place)]
+
+
+def test_the_catalogue_says_which_of_them_only_a_person_closes() -> None:
+    assert {code for code in Code if CATALOGUE[code].closes == "it is decided"} == set(DECIDED)
 
 
 @s.one_store_is_enough
