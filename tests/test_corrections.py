@@ -53,7 +53,7 @@ def pair(place: Workplace) -> list[tuple[str, str, str]]:
 
 def liability(place: Workplace) -> list[dict[str, str]]:
     with place.store.reading() as connection:
-        [status] = views.status(connection, {place.slug: {"onaccount"}})
+        [status] = views.status(connection, {place.slug: {"onaccount": "credit_note"}})
     return list(status["liability"])
 
 

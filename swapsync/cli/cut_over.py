@@ -30,7 +30,7 @@ def show(site: SiteOption = None, json: JsonOption = False) -> None:
 
     settings = load(site)
     with opened(settings) as store, store.reading() as connection:
-        stored = {item["site"]: item for item in views.status(connection, {each.slug: () for each in settings.sites})}
+        stored = {item["site"]: item for item in views.status(connection, {each.slug: {} for each in settings.sites})}
     items = [
         {
             "site": each.slug,

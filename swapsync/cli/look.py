@@ -560,16 +560,12 @@ def status(site: SiteOption = None, json: JsonOption = False) -> None:
     from swapsync.store import views
 
     with _store_for(site) as (settings, store), store.reading() as connection:
-        slugs = [site] if site else [*views.known_sites(connection), *(known.slug for known in settings.sites)]
-        routes = dict.fromkeys(slugs, DEFAULT_PAYMENT_ROUTES) | {
-            known.slug: known.payment_routes for known in settings.sites if known.slug in slugs
-        }
+        slugs = [site] if site else [*views.known_sites(connection), *(each.slug for each in settings.sites)]
+        known = {each.slug: each for each in settings.sites if each.slug in slugs}
         report = views.status(
             connection,
-            {
-                slug: {method for method, route in of_site.items() if route == "credit_note"}
-                for slug, of_site in routes.items()
-            },
+            {slug: known[slug].payment_routes if slug in known else DEFAULT_PAYMENT_ROUTES for slug in slugs},
+            {slug: each.kits_file for slug, each in known.items() if each.kits_file},
         )
     if json:
         print_json({"sites": report})

@@ -5,6 +5,7 @@ checked where two documents meet.
 """
 
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
+from fractions import Fraction
 
 # ISO 4217, table A.1: currencies whose minor unit is not a hundredth. CLDR's digits (babel) are for display and
 # differ: IQD 0 instead of 3, RSD and ALL 0 instead of 2.
@@ -58,7 +59,7 @@ def to_text(minor: int, currency: str) -> str:
     return str(Decimal(minor).scaleb(-exponent(currency)))
 
 
-def share(total: int, units: int, of_units: int) -> int:
+def share(total: int, units: int | Fraction, of_units: int) -> int:
     """The value of ``units`` out of ``of_units`` that are worth ``total`` together, rounded half-up (away from zero).
 
     Credits are differences of two such cumulative shares, so any partition of the units adds up to ``total`` exactly.
@@ -66,5 +67,6 @@ def share(total: int, units: int, of_units: int) -> int:
     """
     if not 0 <= units <= of_units or of_units == 0:
         raise ValueError(f"{units} of {of_units} units is not a share")
-    quotient = (2 * abs(total) * units + of_units) // (2 * of_units)
+    parts, of_parts = units.numerator, of_units * units.denominator
+    quotient = (2 * abs(total) * parts + of_parts) // (2 * of_parts)
     return quotient if total >= 0 else -quotient

@@ -337,8 +337,8 @@ class _OrderLedger:
         units = self.units[line.key] + quantity * weight
         if units > line.quantity:
             return None
-        net = _share(line.net, units, line.quantity) - before[0]
-        tax = _share(line.tax, units, line.quantity) - before[1]
+        net = money.share(line.net, units, line.quantity) - before[0]
+        tax = money.share(line.tax, units, line.quantity) - before[1]
         tiny = all(
             done <= total and total * finest < line.quantity
             for done, total in zip(before, (line.net, line.tax), strict=True)
@@ -376,10 +376,6 @@ class _OrderLedger:
     def rewind(self, snapshot: tuple[defaultdict[str, Fraction], Counter[str], Counter[str], list[int]]) -> None:
         """Takes back the credits since: they wait for a person, so they don't count yet."""
         self.units, self.net, self.tax, self.shipping = snapshot
-
-
-def _share(total: int, units: Fraction, of_units: int) -> int:
-    return money.share(total, units.numerator, of_units * units.denominator)
 
 
 def _decide_return(
@@ -695,7 +691,7 @@ class _Book:
             if sold is None or units > sold.quantity or line.remedy is not Remedy.CREDIT:
                 return
             if sold.quantity:
-                expected += _share(sold.net, units, sold.quantity) + _share(sold.tax, units, sold.quantity)
+                expected += money.share(sold.net, units, sold.quantity) + money.share(sold.tax, units, sold.quantity)
         tolerance = max(
             money.to_minor(self.policy.amount_tolerance, order.currency),
             int(expected * self.policy.amount_tolerance_percent / 100),

@@ -11,7 +11,7 @@ from swapsync.domain import money, notes
 from swapsync.domain.notes import Milestone
 from swapsync.domain.orders import Order
 from swapsync.domain.returns import Return, reason_code
-from swapsync.domain.settlement import Case, Decision, ReturnFacts, decide, method_key
+from swapsync.domain.settlement import Case, Decision, Policy, ReturnFacts, Route, decide, method_key
 from swapsync.domain.stock import ROUTE, Location, Movement
 from swapsync.jobs.reread import reread_taught_words
 from swapsync.jobs.stock_levels import OURS, ledger_levels, level_effect
@@ -143,8 +143,8 @@ def _decide_on(
     connection: Connection, place: Workplace, order_ids: Sequence[str], orphans: Sequence[str]
 ) -> list[tuple[Case, tuple[Decision, ...]]]:
     """Decides on these orders with all of their returns, and on returns without one, and records what follows."""
-    book = Decisions(place.site, runs.lock_site(connection, place.slug), place.clock.now())
     policy = place.policy
+    book = Decisions(place.site, policy, runs.lock_site(connection, place.slug), place.clock.now())
     cases = load_cases(connection, place.slug, order_ids, orphans)
     decided = [(case, decide(case, policy)) for case in cases]
     for case, of_case in decided:
@@ -178,6 +178,7 @@ class Decisions:
     """What a batch of decisions writes, gathered so that it can be written in bulk."""
 
     site: SiteSettings
+    policy: Policy
     last_number: int
     now: datetime
     return_updates: list[dict[str, Any]] = field(default_factory=list)
@@ -396,8 +397,8 @@ class Decisions:
 
     def _report_findings(self, facts: ReturnFacts, order: Order) -> None:
         """Tells Swap what was found, where the site wants it; never for a pay-later order, since Swap may refund it."""
-        route = self.site.payment_routes.get(method_key(order.payment_method))
-        if not self.site.swap_qc_updates or route != "gateway":
+        route = self.policy.routes.get(method_key(order.payment_method))
+        if not self.site.swap_qc_updates or route is not Route.GATEWAY:
             return
         lines = {line.line_id: line for line in facts.ret.lines}
         for finding in facts.findings:

@@ -11,13 +11,13 @@ from swapsync.clock import Clock
 from swapsync.connectors.sparklayer import OrderRef, SparkLayerClient
 from swapsync.connectors.swap import SwapClient
 from swapsync.domain.kits import Kits
-from swapsync.domain.settlement import Policy, Route, Shipping
+from swapsync.domain.settlement import Policy, Shipping
 from swapsync.domain.stock import Location
 from swapsync.settings import SiteSettings
 from swapsync.store import leases, runs
 from swapsync.store.db import Store
 from swapsync.store.leases import Lease
-from swapsync.store.mappings import PAYMENT_METHOD, taught
+from swapsync.store.mappings import payment_routes
 
 
 class JobError(Exception):
@@ -88,14 +88,13 @@ class Workplace:
     def policy(self) -> Policy:
         """The site's rules as the domain reads them: what is configured, and how people said methods are made good."""
         with self.store.reading() as connection:
-            words = taught(connection, self.slug).items()
-        said = {word: meaning for (field, word), meaning in words if field == PAYMENT_METHOD}
+            routes = payment_routes(connection, self.slug, self.site.payment_routes)
         return Policy(
             settle_on=self.site.settle_on,
             restock_on=self.site.restock_on,
             uses_swap_qc=self.site.uses_swap_qc,
             po_required=self.site.po_required,
-            routes={method: Route(route) for method, route in {**self.site.payment_routes, **said}.items()},
+            routes=routes,
             amount_tolerance=self.site.amount_tolerance,
             amount_tolerance_percent=self.site.amount_tolerance_percent,
             credit_shipping=Shipping(self.site.credit_shipping),

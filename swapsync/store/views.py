@@ -9,6 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from fractions import Fraction
 from typing import Any
 
 import orjson
@@ -16,9 +17,10 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, and_, case, exist
 
 from swapsync.domain import money
 from swapsync.domain.catalogue import CATALOGUE, Code, Owner
+from swapsync.domain.kits import Kits
 from swapsync.domain.matching import MatchedBy
 from swapsync.domain.returns import Condition, Delivery, Inspection, Logistics, Remedy, ReturnStatus, Settlement
-from swapsync.domain.settlement import method_key
+from swapsync.domain.settlement import Route, method_key
 from swapsync.domain.stock import units_received
 from swapsync.moments import or_none, to_text
 from swapsync.settings import JOBS
@@ -27,6 +29,7 @@ from swapsync.store.changes import last_entry
 from swapsync.store.controls import paused
 from swapsync.store.events import events
 from swapsync.store.exceptions import exceptions
+from swapsync.store.mappings import payment_routes
 from swapsync.store.outbox import outbox
 from swapsync.store.runs import runs, sites, watermarks
 from swapsync.store.staging import order_lines, orders, return_lines, returns
@@ -553,13 +556,15 @@ def _effect(row: Row[Any]) -> Item:
 # -- status ----------------------------------------------------------------------------------------------------------
 
 
-def status(connection: Connection, pay_later: Mapping[str, Collection[str]]) -> list[Item]:
+def status(
+    connection: Connection, routes: Mapping[str, Mapping[str, str]], kits: Mapping[str, Kits] | None = None
+) -> list[Item]:
     """How each site stands: jobs, watermarks, backlog, open exceptions, liability.
 
-    ``pay_later``: for each site asked for, the payment methods (as ``method_key`` spells them) whose returns are made
-    good by a credit note. A site that never ran has no jobs and no watermarks.
+    ``routes``: for each site asked for, its configured payment routes by ``method_key``; what people mapped counts too.
+    ``kits``: the list of kits of each site that has one. A site that never ran has no jobs and no watermarks.
     """
-    slugs = sorted(pay_later)
+    slugs = sorted(routes)
 
     def of_sites(source: Any, *columns: Any) -> Select[Any]:
         return select(source.c.site, *columns).where(source.c.site.in_(slugs))
@@ -596,7 +601,11 @@ def status(connection: Connection, pay_later: Mapping[str, Collection[str]]) -> 
     pauses: dict[str, list[Row[Any]]] = defaultdict(list)
     for row in paused(connection, slugs):
         pauses[row.site].append(row)
-    owed = _liability(connection, pay_later)
+    pay_later = {
+        slug: {m for m, route in payment_routes(connection, slug, routes[slug]).items() if route is Route.CREDIT_NOTE}
+        for slug in slugs
+    }
+    owed = _liability(connection, pay_later, kits or {})
     return [
         {
             "site": slug,
@@ -650,21 +659,25 @@ class _Liability:
     unvalued_lines: int = 0
 
 
-def _liability(connection: Connection, pay_later: Mapping[str, Collection[str]]) -> dict[str, _Liability]:
+def _liability(
+    connection: Connection, pay_later: Mapping[str, Collection[str]], kits: Mapping[str, Kits]
+) -> dict[str, _Liability]:
     """What each site owes its buyers for returns on pay-later orders and has not credited yet.
 
     It is the sum of
     - credit notes that were issued but don't stand in SparkLayer's ledger yet, less voids that don't, and
     - announced units of live returns that no credit note covers, less those found missing or to be another item, at
       their share of the order line's net and tax; together never more units than the order line has left to credit.
+      A unit of a part of a kit is that part of a unit which the list of kits says it was when it was ordered.
 
     A return is live while its settlement is held or due, or none and neither called off nor vanished, or when it is
     credited in part and the rest still to be inspected. Lines that only move stock (exchanges) are not owed; lines that
     wait for a person's word (faulty, warranty) are, as long as the return is held. Lines whose order or order line is
-    not known, and parts of kits, have no value here and are counted instead.
+    not known have no value here and are counted instead, and so are parts whose share the list of kits doesn't give.
     """
     owed: dict[str, _Liability] = defaultdict(_Liability)
     notes, void, lines = credit_notes.c, credit_notes.alias().c, return_lines.c
+    sold_as = order_lines.c.sku.label("sold_sku"), orders.c.placed_at
     undelivered = (
         select(
             notes.site,
@@ -701,12 +714,21 @@ def _liability(connection: Connection, pay_later: Mapping[str, Collection[str]])
         refused[finding.site, finding.return_id, finding.line_id] += finding.quantity
 
     covered: Counter[tuple[str, str, str]] = Counter()
-    taken: Counter[tuple[str, str, str]] = Counter()
+    taken: defaultdict[tuple[str, str, str], Fraction] = defaultdict(Fraction)
     live_orders = select(returns.c.site, returns.c.order_id).where(live, returns.c.order_id != "").distinct().subquery()
     credited = (
-        select(credit_note_lines, notes.return_id, notes.order_id, lines.matched_by)
+        select(credit_note_lines, notes.return_id, notes.order_id, lines.matched_by, *sold_as)
         .join(credit_notes, and_(notes.site == credit_note_lines.c.site, notes.number == credit_note_lines.c.number))
         .join(live_orders, and_(live_orders.c.site == notes.site, live_orders.c.order_id == notes.order_id))
+        .join(orders, and_(orders.c.site == notes.site, orders.c.order_id == notes.order_id))
+        .outerjoin(
+            order_lines,
+            and_(
+                order_lines.c.site == notes.site,
+                order_lines.c.order_id == notes.order_id,
+                order_lines.c.line_key == credit_note_lines.c.order_line_key,
+            ),
+        )
         .outerjoin(
             return_lines,
             and_(
@@ -723,13 +745,12 @@ def _liability(connection: Connection, pay_later: Mapping[str, Collection[str]])
     )
     for credit in connection.execute(credited):
         covered[credit.site, credit.return_id, credit.line_id] += credit.quantity
-        if credit.matched_by != MatchedBy.KIT_PART:
-            taken[credit.site, credit.order_id, credit.order_line_key] += credit.quantity
+        taken[credit.site, credit.order_id, credit.order_line_key] += credit.quantity * (_weight(credit, kits) or 0)
 
-    announced = (
+    announced: Select[Any] = (
         select(
             *(lines.site, lines.return_id, lines.line_id, lines.quantity, lines.order_line_key, lines.matched_by),
-            *(returns.c.order_id, orders.c.payment_method, orders.c.currency),
+            *(lines.sku, returns.c.order_id, orders.c.payment_method, orders.c.currency, *sold_as),
             *(order_lines.c.quantity.label("sold"), order_lines.c.net, order_lines.c.tax),
         )
         .join(returns, and_(returns.c.site == lines.site, returns.c.return_id == lines.return_id))
@@ -756,16 +777,25 @@ def _liability(connection: Connection, pay_later: Mapping[str, Collection[str]])
             continue
         of_line = (row.site, row.return_id, row.line_id)
         units = row.quantity - refused[of_line] - covered[of_line]
-        if row.sold is None or row.matched_by == MatchedBy.KIT_PART:  # a part's value is the list of kits' to tell
+        weight = _weight(row, kits)
+        if row.sold is None or weight is None:
             owed[row.site].unvalued_lines += units > 0
             continue
         of_order_line = (row.site, row.order_id, row.order_line_key)
-        units = min(units, row.sold - taken[of_order_line])
-        if units > 0:
-            taken[of_order_line] += units
-            value = money.share(row.net, units, row.sold) + money.share(row.tax, units, row.sold)
-            owed[row.site].gross[row.currency] += value
+        due = min(units * weight, row.sold - taken[of_order_line])
+        if due > 0:
+            taken[of_order_line] += due
+            owed[row.site].gross[row.currency] += money.share(row.net, due, row.sold)
+            owed[row.site].gross[row.currency] += money.share(row.tax, due, row.sold)
     return owed
+
+
+def _weight(line: Row[Any], kits: Mapping[str, Kits]) -> Fraction | None:
+    """How much of a unit of its order line a returned unit is: 1, or a part's share of its kit; None if nobody said."""
+    if line.matched_by != MatchedBy.KIT_PART:
+        return Fraction(1)
+    parts = kits.get(line.site, Kits()).of(line.sold_sku or "", line.placed_at)
+    return next((part.weight for part in parts if part.sku == line.sku), None)
 
 
 # -- filters ---------------------------------------------------------------------------------------------------------
