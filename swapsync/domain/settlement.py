@@ -36,7 +36,7 @@ from swapsync.domain.returns import (
     logistics,
     unexpected,
 )
-from swapsync.domain.stock import Movement, Step, movements_due
+from swapsync.domain.stock import Movement, Step, movements_due, on_hand
 from swapsync.domain.suggestions import Candidate, Suggestion, suggest_lines, suggest_orders
 
 UNANNOUNCED = "unannounced:"
@@ -100,7 +100,8 @@ class Policy:
 class Credited:
     """Units of a returned line that a credit note of ours already covers; amounts in minor units.
 
-    ``sold``: quantity, net and tax of the order line when it was credited; None where that was not kept.
+    ``sold``: quantity, net and tax of the order line when it was credited; None where that was not kept. ``sku`` and
+    ``currency`` are the credit note's.
     """
 
     line_id: str
@@ -110,6 +111,8 @@ class Credited:
     tax: int
     delivered: bool
     sold: tuple[int, int, int] | None = None
+    sku: str = ""
+    currency: str = ""
 
 
 class LineKind(StrEnum):
@@ -194,6 +197,7 @@ class Case:
     """An order with all of its returns; or a return without an order. ``aliases``: SKU in Swap -> SKU on orders.
 
     ``candidates``: the orders that a return without one may be of; ``left_out`` older ones were not looked at.
+    ``left_behind``: what was credited on the order for returns that are of another order by now.
     """
 
     order: Order | None
@@ -202,6 +206,7 @@ class Case:
     aliases: Mapping[str, str] = field(default_factory=dict)
     candidates: tuple[Candidate, ...] = ()
     left_out: int = 0
+    left_behind: tuple[Credited | Extra, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,21 +290,47 @@ class _OrderLedger:
         self.granted: Counter[tuple[str, str]] = Counter()
         self.claimed: Counter[str] = Counter()
         self.parts: dict[str, Counter[KitPart]] = defaultdict(Counter)
-        self.claimants: dict[str, list[str]] = {}
+        self.claimants: dict[str, dict[str, str]] = {}
         self.units: defaultdict[str, Fraction] = defaultdict(Fraction)
         self.net: Counter[str] = Counter()
         self.tax: Counter[str] = Counter()
         self.shipping = [0, 0]
+        self.credited: dict[str, list[Credited]] = defaultdict(list)
+        self.worth = sum(line.gross for line in case.order.lines) if case.order else 0
+        for left in case.left_behind:
+            if isinstance(left, Extra):
+                self._count_extra(left)
+            else:
+                self.claimed[self._count(left, None, case.order)] += left.quantity
         for facts in case.returns:
             for credited in facts.credited:
-                match = matches[facts.ret.return_id].get(credited.line_id)
-                self.units[credited.order_line_key] += credited.quantity * (match.weight if match else 1)
-                self.net[credited.order_line_key] += credited.net
-                self.tax[credited.order_line_key] += credited.tax
+                self._count(credited, matches[facts.ret.return_id].get(credited.line_id), case.order)
             for extra in facts.extras:
-                if extra.kind is LineKind.SHIPPING:
-                    self.shipping[0] += extra.net
-                    self.shipping[1] += extra.tax
+                self._count_extra(extra)
+
+    def _count_extra(self, extra: Extra) -> None:
+        if extra.kind is LineKind.SHIPPING:
+            self.shipping[0] += extra.net
+            self.shipping[1] += extra.tax
+
+    def _count(self, credited: Credited, match: LineMatch | None, order: Order | None) -> str:
+        """Counts what was credited on its order line; returns the line's key.
+
+        Where the order names its lines anew, that is the line which the returned one fits now, or the only one that
+        carries its SKU.
+        """
+        key = credited.order_line_key
+        if order and order.line(key) is None:
+            alike = [line.key for line in order.lines if credited.sku and line.sku == credited.sku]
+            if match and match.order_line:
+                key = match.order_line.key
+            elif len(alike) == 1:
+                [key] = alike
+        self.units[key] += credited.quantity * (match.weight if match else 1)
+        self.net[key] += credited.net
+        self.tax[key] += credited.tax
+        self.credited[key].append(credited)
+        return key
 
     def claim(self, ret: Return, line: ReturnLine, sold: OrderLine, part: KitPart | None) -> int:
         """Takes up to a returned line's units that no earlier claim took; returns how many. A line claims once.
@@ -319,7 +350,7 @@ class _OrderLedger:
                 taken[part] += self.granted[name]
             else:
                 self.claimed[sold.key] += self.granted[name]
-            self.claimants.setdefault(sold.key, []).append(ret.rma_number)
+            self.claimants.setdefault(sold.key, {})[ret.return_id] = ret.rma_number
         return self.granted[name]
 
     def credit(
@@ -346,6 +377,8 @@ class _OrderLedger:
         if min(net, tax) < 0 and not tiny:
             return None
         net, tax = max(net, 0), max(tax, 0)
+        if net + tax > self.worth - self.net.total() - self.tax.total():
+            return None
         self.units[line.key] = units
         self.net[line.key] += net
         self.tax[line.key] += tax
@@ -389,11 +422,15 @@ def _decide_return(
         _claim(ret, ret.lines, matches, ledger)
         why = Reason(12, Verdict.HOLDS, "it ended before the cut-over: its units are counted, and it causes nothing")
         return Decision(ret.return_id, matches, (), where, seen, Settlement.SETTLED_OUTSIDE, reasons=(why,))
+    book = _Book(facts, case, policy)
     if ret.called_off and not facts.credited and not facts.findings:
+        book.check_inspection()
         milestones = (Milestone(ret.status.value),) if case.order and facts.same_buyer is not False else ()
         why = Reason(1, Verdict.HOLDS, f"it is {ret.status} in Swap, and nothing of it came")
-        return Decision(ret.return_id, matches, (), where, seen, milestones=milestones, reasons=(why,))
-    book = _Book(facts, case, policy)
+        reasons = (why, *book.reasons)
+        return Decision(
+            ret.return_id, matches, tuple(book.problems), where, seen, milestones=milestones, reasons=reasons
+        )
     book.check_return()
     order = case.order
     if order is None or order.cancelled or (book.frozen and not facts.credited):
@@ -466,6 +503,17 @@ def _claim(
         match = matches[line.line_id]
         granted[line.line_id] = ledger.claim(ret, line, match.order_line, match.part) if match.order_line else 0
     return granted
+
+
+def _is_other(credited: Credited, sold: OrderLine, order: Order) -> bool:
+    """Whether an order line is another by now than what was credited of it."""
+    same_currency = credited.currency in ("", order.currency)
+    return not same_currency or credited.sold not in (None, (sold.quantity, sold.net, sold.tax))
+
+
+def _offer(sold: tuple[int, int, int], currency: str) -> str:
+    quantity, net, tax = sold
+    return f"{quantity} for {money.to_text(net + tax, currency)} {currency}"
 
 
 _SAME_BY_WORD = (MatchedBy.ALIAS, MatchedBy.PERSON)
@@ -570,14 +618,13 @@ class _Book:
     def check_inspection(self) -> None:
         """Whether goods have waited for the warehouse for too long."""
         ret, moved = self.ret, self.facts.moved
-        if not self.facts.overdue or not ret.delivered or ret.called_off:
+        if not self.facts.overdue or inspection(ret, self.facts.findings) is Inspection.DONE:
             return
-        if inspection(ret, self.facts.findings) is Inspection.DONE:
-            return
-        inside = (2 * steps.get(Step.RECEIVED, 0) - sum(steps.values()) for steps in moved.values())
-        if not moved or any(units > 0 for units in inside):
+        awaited = ret.delivered and not ret.called_off
+        if any(on_hand(steps) > 0 for steps in moved.values()) or (awaited and not moved):
             since = f" since {ret.delivered_at:%Y-%m-%d}" if ret.delivered_at else ""
-            detail = f"RMA {ret.rma_number} is delivered{since} and not inspected"
+            ended = f", though it is {ret.status}" if ret.called_off else ""
+            detail = f"RMA {ret.rma_number} is delivered{since} and not inspected{ended}"
             self._open(Code.INSPECTION_OVERDUE, "", detail)
 
     def _check_payment(self, order: Order) -> None:
@@ -634,23 +681,28 @@ class _Book:
                 line.sku,
             )
         if granted < line.quantity:
-            others = [rma for rma in ledger.claimants[sold.key] if rma != self.ret.rma_number]
+            claimants = ledger.claimants[sold.key].items()
+            others = [rma for return_id, rma in claimants if return_id != self.ret.return_id]
             also = f"; also claimed by RMA {', '.join(dict.fromkeys(others))}" if others else ""
             name = line.sku if match.part else sold.sku or sold.key
             asked = f"{line.quantity} of {name} to come back, {granted} left of {sold.quantity * match.per_unit}"
             if self._hold(line, Code.QUANTITY_EXCEEDS_ORDER, asked + also, about=asked) and not granted:
                 self.denied_lines.add(line.line_id)
-        self._check_order_line(line, sold)
+        self._check_order_line(line, sold, ledger.credited[sold.key])
         self._check_findings(line)
 
-    def _check_order_line(self, line: ReturnLine, sold: OrderLine) -> None:
-        """Whether the order line still is what the line was credited by."""
-        now = sold.quantity, sold.net, sold.tax
-        then = next(
-            (c.sold for c in self.facts.credited if c.line_id == line.line_id and c.sold not in (None, now)), None
-        )
-        if then and self.order:
-            before, after = (f"{q} for {money.to_text(n + t, self.order.currency)}" for q, n, t in (then, now))
+    def _check_order_line(self, line: ReturnLine, sold: OrderLine, credited: Iterable[Credited]) -> None:
+        """Whether the order line still is what it was credited by.
+
+        Credits add up along the line, so what another return was credited by matters as soon as one is due for this.
+        """
+        assert self.order
+        mine = [c for c in self.facts.credited if c.line_id == line.line_id]
+        due = self.accepted(line) > sum(c.quantity for c in mine)
+        then = next((c for c in (*mine, *(credited if due else ())) if _is_other(c, sold, self.order)), None)
+        if then:
+            before = _offer(then.sold or (sold.quantity, sold.net, sold.tax), then.currency or self.order.currency)
+            after = _offer((sold.quantity, sold.net, sold.tax), self.order.currency)
             detail = f"{sold.sku or sold.key} was credited when the order had {before}; it has {after} now"
             if not self._open(Code.ORDER_CHANGED, line.line_id, detail, line.sku, holds=Holds.LINE_CREDIT):
                 self.changed_lines.add(line.line_id)
@@ -788,13 +840,14 @@ class _Book:
             else:
                 lines.append(credit)
                 self._say(4, Verdict.RELEASES, self._computation(credit, sold, before, weight), line)
-        if not any(line.net or line.tax for line in lines):
-            if lines:
-                self._say(4, Verdict.HOLDS, "what is accepted is worth nothing, so there is no credit note")
+        if not lines:
             return ()
         if shipping := ledger.credit_shipping(order, self.policy.credit_shipping):
             lines.append(shipping)
             self._say(4, Verdict.RELEASES, f"carriage by the site's policy ({self.policy.credit_shipping})")
+        if not any(line.net or line.tax for line in lines):
+            self._say(4, Verdict.HOLDS, "what is accepted is worth nothing, so there is no credit note")
+            return ()
         if fee := self._fee(lines):
             lines.append(fee)
             kept = money.to_text(-(fee.net + fee.tax), order.currency)

@@ -94,6 +94,11 @@ def units_received(announced: int, *, delivered: bool, units: Counter[Condition]
     return max(announced - missing, 0) if delivered else min(units.total() - missing, announced)
 
 
+def on_hand(moved: Mapping[Step, int]) -> int:
+    """Units that came into inspection and have not left it."""
+    return 2 * moved.get(Step.RECEIVED, 0) - sum(moved.values())
+
+
 def movements_due(
     line_id: str,
     sku: str,
@@ -125,12 +130,12 @@ def movements_due(
     if restock_announced and not units:
         target[Step.RESTOCKED] = announced
     due = []
-    on_hand = moved.get(Step.RECEIVED, 0) - sum(moved.get(step, 0) for step in Step if step is not Step.RECEIVED)
+    left = on_hand(moved)
     for step, wanted in target.items():
         quantity = wanted - moved.get(step, 0)
         if step is not Step.RECEIVED:
-            quantity = min(quantity, on_hand)
+            quantity = min(quantity, left)
         if quantity > 0:
-            on_hand += quantity if step is Step.RECEIVED else -quantity
+            left += quantity if step is Step.RECEIVED else -quantity
             due.append(Movement(line_id, step, sku, quantity))
     return tuple(due)

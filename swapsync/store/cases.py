@@ -101,7 +101,17 @@ class _Loader:
         self.movements = _by(self._all(movements, movements.c.return_id, ids, movements.c.id), "return_id")
         self.rulings = _by(self._all(rulings, rulings.c.return_id, ids, rulings.c.id), "return_id")
         self.notes = _by(self._all(credit_notes, credit_notes.c.return_id, ids, credit_notes.c.n), "return_id")
-        numbers = [note.number for notes in self.notes.values() for note in notes]
+        order_of = {row.return_id: row.order_id for row in self.return_rows}
+        self.left_behind = _by(
+            [
+                note
+                for note in self._all(credit_notes, credit_notes.c.order_id, order_ids, credit_notes.c.number)
+                if note.kind == "credit" and note.state != "void" and order_of.get(note.return_id) != note.order_id
+            ],
+            "order_id",
+        )
+        both = (self.notes, self.left_behind)
+        numbers = sorted({note.number for group in both for of_one in group.values() for note in of_one})
         self.note_lines = _by(self._all(credit_note_lines, credit_note_lines.c.number, numbers), "number")
         self.found = candidates_of(
             connection,
@@ -142,7 +152,12 @@ class _Loader:
             order = self._order(row)
             mine = by_order.get(row.order_id, [])
             facts = tuple(self._facts(ret, order) for ret in mine)
-            yield Case(order, facts, history, self.aliases)
+            left_behind = tuple(
+                _credited(note, line) if line.kind == LineKind.GOODS else _extra(line)
+                for note in self.left_behind.get(row.order_id, [])
+                for line in self.note_lines.get(note.number, [])
+            )
+            yield Case(order, facts, history, self.aliases, left_behind=left_behind)
         for ret in by_order.get("", []):
             found = self.found.get(ret.return_id, Candidates((), 0, None))
             yield Case(None, (self._facts(ret, None),), history, self.aliases, self._candidates(found), found.left_out)
@@ -210,9 +225,7 @@ class _Loader:
                 for finding in self.findings.get(row.return_id, [])
             ),
             credited=tuple(_credited(note, line) for note, line in lines if line.kind == LineKind.GOODS),
-            extras=tuple(
-                Extra(LineKind(line.kind), line.net, line.tax) for _, line in lines if line.kind != LineKind.GOODS
-            ),
+            extras=tuple(_extra(line) for _, line in lines if line.kind != LineKind.GOODS),
             credited_basis="" if undone else row.credited_basis,
             credit_count=len(credits),
             delivered_credits=tuple(
@@ -268,7 +281,21 @@ class _Loader:
 def _credited(note: Row[Any], line: Row[Any]) -> Credited:
     sold = None if line.sold_quantity is None else (line.sold_quantity, line.sold_net, line.sold_tax)
     delivered = note.state == "delivered"
-    return Credited(line.line_id, line.order_line_key, line.quantity, line.net, line.tax, delivered, sold)
+    return Credited(
+        line.line_id,
+        line.order_line_key,
+        line.quantity,
+        line.net,
+        line.tax,
+        delivered,
+        sold,
+        line.sku,
+        note.currency,
+    )
+
+
+def _extra(line: Row[Any]) -> Extra:
+    return Extra(LineKind(line.kind), line.net, line.tax)
 
 
 def to_return(row: Row[Any], lines: Rows) -> Return:

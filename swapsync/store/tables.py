@@ -312,7 +312,11 @@ class CreditNoteRow(SQLModel, table=True):
     """
 
     __tablename__ = "credit_note"
-    __table_args__ = (UniqueConstraint("site", "platform_id"), Index("ix_credit_note_return", "site", "return_id"))
+    __table_args__ = (
+        UniqueConstraint("site", "platform_id"),
+        Index("ix_credit_note_return", "site", "return_id"),
+        Index("ix_credit_note_order", "site", "order_id"),
+    )
     site: str = _key()
     number: str = _key()
     platform_id: str = _text()

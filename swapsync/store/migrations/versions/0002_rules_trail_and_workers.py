@@ -27,6 +27,7 @@ def upgrade() -> None:
     )
     op.create_index("ix_return_delivered", "return_authorisation", ["site", "overdue", "delivered_at"])
     op.create_index("ix_return_seen", "return_authorisation", ["site", "settled_outside", "seen_at"])
+    op.create_index("ix_credit_note_order", "credit_note", ["site", "order_id"])
     _add(
         "return_line",
         *(_text(f"{part}_reason_{what}") for part in ("main", "sub") for what in ("id", "text")),
