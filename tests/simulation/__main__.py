@@ -89,6 +89,8 @@ def main() -> int:
     verdicts = [run_chunk(seeds, stop=True)] if given.stop else run_many(given.first, given.seeds, given.processes)
     for verdict in verdicts:
         done += verdict.seeds
+        if done % 500 == 0:
+            print(f"{done} seeds so far", flush=True)
         failures |= verdict.failures
         for seed, why in verdict.failures.items():
             print(f"seed {seed} fails: {why}\n    replay with: make simulate SEED={seed}", flush=True)
