@@ -30,7 +30,7 @@ from swapsync.sandbox.app import HTML, create_app
 from swapsync.sandbox.world import World
 from swapsync.settings import SiteSettings
 from swapsync.store import leases
-from swapsync.store.db import Store
+from swapsync.store.db import Store, _begin_sqlite
 from swapsync.store.leases import Lease
 
 TIMEOUT = 30.0
@@ -268,7 +268,9 @@ class Disk:
         self.process: Process | None = None
         engine = self.store.engine
         event.listen(engine, "connect", self._connect)
-        event.listen(engine, "begin", self._begin, insert=True)
+        event.remove(engine, "begin", _begin_sqlite)  # a point comes before the store begins, not after
+        event.listen(engine, "begin", self._begin)
+        event.listen(engine, "begin", _begin_sqlite)
         event.listen(engine, "commit", self._commit)
 
     @staticmethod

@@ -87,6 +87,7 @@ class Ordered:
     place: Place
     po: str
     skus: tuple[str, ...]
+    cancelled: bool = False
 
 
 class Model:
@@ -122,7 +123,7 @@ class Model:
                     claim(rma, line)
         for rma in competing:
             if rma.outside or not (self._called_off(rma) and not self._was_paid(rma, paid) and not rma.found):
-                frozen = self._unknown(rma) or not rma.friend
+                frozen = self._unknown(rma) or not rma.friend or self.orders[rma.order].cancelled
                 if self._refused(rma) and not rma.found and not self._was_paid(rma, paid) and not rma.outside:
                     granted.update({(rma.id, line): self._quantity(rma, line) for line in range(len(rma.lines))})
                 if not frozen or self._was_paid(rma, paid) or rma.outside:
@@ -155,6 +156,9 @@ class Model:
         frozen = self._unknown(rma) or not rma.friend or rma.changed is not None
         if not rma.friend:
             say.codes.add("CUSTOMER_MISMATCH")
+        if self.orders[rma.order].cancelled:
+            say.codes.add("ORDER_CHANGED")
+            frozen = True
         if rma.changed is not None:
             say.codes.add("RETURN_CHANGED_AFTER_CREDIT")
         held = frozen
@@ -175,6 +179,8 @@ class Model:
             say.codes.add("PO_NUMBER_MISSING")
             held = held or self.rules.po_required
         if frozen and not was_paid:
+            if self.orders[rma.order].cancelled and rma.friend:
+                say.maybe_notes.add(f"{token}authorised:1")
             return
         self._lines(rma, say, granted, order)
         if same_currency:

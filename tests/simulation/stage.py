@@ -5,7 +5,7 @@ import shutil
 import tempfile
 from collections import Counter
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import singledispatchmethod
@@ -19,7 +19,7 @@ from swapsync.connectors import swap
 from swapsync.domain.catalogue import Code
 from swapsync.jobs import delivery, poll_orders, poll_returns, push_restocks, reconcile
 from swapsync.jobs.inspection import Entry, record_findings
-from swapsync.jobs.rulings import rule
+from swapsync.jobs.rulings import RulingRefused, rule
 from swapsync.sandbox.server import API_KEY, CLIENT_ID, CLIENT_SECRET, SITE_ID, STORE_ID
 from swapsync.sandbox.world import (
     World,
@@ -62,6 +62,7 @@ from tests.simulation.story import (
     Step,
     Story,
     Travel,
+    Withdraw,
 )
 
 SITE = "default"
@@ -241,8 +242,26 @@ class Stage:
             return
         changes = {"customer_reference": step.po} if step.po else {}
         self.world.sparklayer.change_purchase(f"50{step.order}", **changes)
-        self.orders[step.order] = Ordered(ordered.place, step.po or ordered.po, ordered.skus)
+        self.orders[step.order] = replace(ordered, po=step.po or ordered.po)
         self.tell(f"order #{step.order} touched{f', PO {step.po}' if step.po else ''}")
+
+    @do.register
+    def _(self, step: Withdraw) -> None:
+        ordered = self.orders.get(step.order)
+        theirs = [rma for rma in self.rmas.values() if rma.order == step.order]
+        rows = [self.world.swap.get_return(rma.id) for rma in theirs]
+        if (
+            ordered is None
+            or any(rma.found for rma in theirs)
+            or any(r["delivery_status"] == "Delivered" for r in rows)
+        ):
+            return
+        package = dict(self.world.sparklayer.purchases[f"50{step.order}"]["packages"][0], type="cancelled")
+        self.world.sparklayer.change_purchase(
+            f"50{step.order}", packages=[package], calculated_fulfilment_status="cancelled"
+        )
+        self.orders[step.order] = replace(ordered, cancelled=True)
+        self.tell(f"order #{step.order} cancelled")
 
     @do.register
     def _(self, step: Announce) -> None:
@@ -490,13 +509,19 @@ class Stage:
     @do.register
     def _(self, step: Shift) -> None:
         side = self.world.swap if step.side == "swap" else self.world.sparklayer
-        side.between_pages.append(lambda: self._touch_oldest(step.side))
-        self.tell(f"the next long list of {step.side} will move while it is read")
+        if step.how == "gone":
+            gone = f"decoy-{len(self.world.swap.returns)}"
+            row = return_row(gone, gone, "0", "#0", [], return_status="Cancelled", created=self.time.moment)
+            self.world.swap.put_return(row)
+            side.between_pages.append(lambda: self.world.swap.delete_return(gone))
+        else:
+            side.between_pages.append(lambda: self._touch_oldest(step.side))
+        self.tell(f"the next long list of {step.side} will move while it is read ({step.how})")
 
     def _touch_oldest(self, side: str) -> None:
         if side == "swap":
             rows = [(row["date_updated"], key) for key, row in self.world.swap.returns.items()]
-            live = [key for _, key in sorted(rows) if not self.rmas[int(key[1:])].outside]
+            live = [key for _, key in sorted(rows) if key[1:].isdigit() and not self.rmas[int(key[1:])].outside]
             if live:
                 self._change(int(live[0][1:]))
         else:
@@ -534,6 +559,8 @@ class Stage:
         jobs = [f"{r.job} {r.status}{f' ({r.error})' if r.error else ''}" for r in process.records if r.status != "ok"]
         end = "killed" if process.dead else f"broke down: {process.broke}" if process.broke else "done"
         self.tell(f"worker {process.name} ran {process.plan}: {'; '.join([*jobs, end])}")
+        if process.broke and not process.plan.faults:
+            raise Wrong(f"a worker broke down without a fault: {process.broke}")
         if any("unexpectedly" in job or "Error:" in job for job in jobs) and not process.plan.faults:
             raise Wrong(f"a job broke without a fault: {jobs}")
 
@@ -576,7 +603,11 @@ class Stage:
                 action = "written" if self.checker.was_written(row) else "not-written"
             else:
                 continue
-            rule(self.machines.office, row.id, action, actor="staff", now=self.time.moment)
-            self.tell(f"staff: {row.code} {row.subject}: {action}")
             busy = True
+            try:
+                rule(self.machines.office, row.id, action, actor="staff", now=self.time.moment)
+            except RulingRefused as refusal:  # something came in since: they look again after the next cycle
+                self.tell(f"staff: {row.code} {row.subject}: refused, {refusal}")
+            else:
+                self.tell(f"staff: {row.code} {row.subject}: {action}")
         return busy

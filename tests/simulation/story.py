@@ -67,6 +67,13 @@ class Revise(Step):
 
 
 @dataclass(frozen=True, slots=True)
+class Withdraw(Step):
+    """An order is cancelled, before anything of it came back."""
+
+    order: int
+
+
+@dataclass(frozen=True, slots=True)
 class Announce(Step):
     """A buyer announces a return. ``odd``: ``status``, ``currency``, ``total``, ``malformed``."""
 
@@ -88,9 +95,14 @@ class Old(Step):
 
 @dataclass(frozen=True, slots=True)
 class Shift(Step):
-    """The next time that a list is walked over more than one page, its oldest row moves to the front meanwhile."""
+    """The next time that a list is walked over more than one page, it moves meanwhile.
+
+    ``oldest``: its last row moves to the front. ``gone``: a return that was just read vanishes, so that all others move
+    up (of ``swap`` only).
+    """
 
     side: Literal["swap", "sparklayer"]
+    how: Literal["oldest", "gone"] = "oldest"
 
 
 @dataclass(frozen=True, slots=True)
@@ -372,8 +384,10 @@ class _Teller:
                 self.renamed.add(variant)
                 lives.append([Rename(variant, f"SKU-{variant}-NEW")])
         lives += [[Revise(order, r.choice(["", "PO-9", "PO-10"]))] for order in self.orders if self.chance(0.3)]
+        lives += [[Withdraw(order)] for order in self.orders if self.chance(0.06)]
         if not self.calm:
-            lives += [[Shift(side)] for side in ("swap", "sparklayer") if self.chance(0.15)]
+            shifts = (Shift("swap"), Shift("swap", "gone"), Shift("sparklayer"))
+            lives += [[shift] for shift in shifts if self.chance(0.15)]
             if self.chance(0.15):
                 lives.append([Skew(r.choice("AB"), r.choice([-7200, -600, 300, 1200, 7200]))])
         lives.append([self._runs() for _ in range(r.randint(2, 5))])
