@@ -12,14 +12,16 @@ from sqlalchemy import delete, insert, select, text, update
 from sqlalchemy.exc import DBAPIError
 
 from swapsync.jobs.inspection import Entry, record_findings
+from swapsync.jobs.rulings import comment
 from swapsync.jobs.workplace import Workplace
-from swapsync.sandbox.world import World
+from swapsync.sandbox.world import World, customer_row
 from swapsync.store.changes import described
 from swapsync.store.db import Store
 from swapsync.store.events import Event, Head, Verdict, events, record_events, verify
 from swapsync.store.runs import first_run, sites
 from tests.conftest import Ask, Desk, FixedClock, run
-from tests.scenario import approved, returned, sold
+from tests.rules import scenario as s
+from tests.scenario import OTHER, approved, returned, sold
 
 
 def judged(store: Store, site: str = "default", noted: Head | None = None) -> Verdict:
@@ -272,6 +274,30 @@ def test_the_trail_says_what_changed_what_was_decided_and_what_was_written(
     assert ("credit_delivered", "swapsync", "state pending -> delivered, total (none) -> -48.00 GBP") in told
     assert sum(kind == "note_written" for kind, _, _ in told) == 3
     assert not any("buyer@shop.example" in row.before + row.after for row in rows)
+
+
+def test_the_trail_masks_addresses_that_the_exception_names_in_full(
+    desk: Desk, world: World, store: Store, clock: FixedClock
+) -> None:
+    sold(world)
+    returned(world, customer_email=OTHER)
+    place = desk()
+    run(place)
+    world.swap.change_return("ret-1", customer_email="third@else.example")
+    world.sparklayer.put_customer(customer_row("third@else.example"))
+    clock.forward(minutes=5)
+    run(place)
+    [problem] = s.open_exceptions(place)
+    comment(store, problem.id, "asked <jo.o'neil@else.example>, PO@7 is theirs", actor="carla", now=clock.now())
+
+    assert problem.detail.startswith("third@else.example asked for the return")
+    with store.reading() as connection:
+        rows = connection.execute(select(events).order_by(events.c.id)).all()
+    said = "\n".join(row.detail + row.before + row.after for row in rows)
+    assert "t…@else.example asked for the return" in said
+    assert "asked <j…@else.example>, PO@7 is theirs" in said
+    for name in ("third@", "other@", "neil@", "buyer@"):
+        assert name not in said
 
 
 def test_stock_that_was_added_is_told_with_the_level_before_and_after(desk: Desk, world: World, store: Store) -> None:

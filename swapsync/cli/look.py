@@ -1,6 +1,7 @@
 """Commands that look at what is in the store, and the one that has failed deliveries tried again."""
 
 import getpass
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
@@ -438,11 +439,13 @@ def _print_exception(item: Item) -> None:
     )
     for suggestion in item["suggestions"]:
         _print_suggestion(suggestion)
+        if item["status"] == "open" and "action" in suggestion:
+            value = shlex.quote(printable(suggestion["value"]))
+            typer.echo(f"    {_resolving(item, suggestion['action'], value)}")
     if item["status"] == "open":
         for action in item["actions"]:
-            value = f' --value "{NEEDS_VALUE[action]}"' if action in NEEDS_VALUE else ""
-            seen = f" --seen {item['as_of']}" if "as_of" in item else ""
-            typer.echo(f"  swapsync exceptions resolve {item['id']} --action {action}{value}{seen}")
+            value = f'"{NEEDS_VALUE[action]}"' if action in NEEDS_VALUE else ""
+            typer.echo(f"  {_resolving(item, action, value)}")
     _print_rows(
         "History",
         {
@@ -453,6 +456,12 @@ def _print_exception(item: Item) -> None:
         },
         item.get("history", []),
     )
+
+
+def _resolving(item: Item, action: str, value: str) -> str:
+    """The command that takes an action. ``value``: as a shell is to read it; blank where there is none."""
+    seen = f" --seen {item['as_of']}" if "as_of" in item else ""
+    return f"swapsync exceptions resolve {item['id']} --action {action}{f' --value {value}' if value else ''}{seen}"
 
 
 def _print_suggestion(suggestion: Item) -> None:

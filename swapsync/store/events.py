@@ -6,6 +6,7 @@ elsewhere can prove later that the trail up to it is the same (``verify``).
 """
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,6 +20,8 @@ from swapsync.store.db import table
 from swapsync.store.tables import EventRow, Site
 
 events, _sites = table(EventRow), table(Site)
+
+_EMAIL = re.compile(r"""([^\s@<>()\[\]",;:'])[^\s@<>()\[\]",;:]*(@[^\s@<>()\[\]",;:]+\.\w+)""")
 
 SWAPSYNC = "swapsync"
 """The actor of what nobody asked for: the program itself."""
@@ -66,7 +69,11 @@ class Verdict:
 
 
 def record_events(connection: Connection, site: str, new: Iterable[Event], now: datetime) -> None:
-    """Appends entries to the site's chain, which it locks until the end of the transaction."""
+    """Appends entries to the site's chain, which it locks until the end of the transaction.
+
+    E-mail addresses in what they say are masked, since nothing can be taken out of the chain later; whoever needs the
+    whole address finds it where it can be forgotten, on the return or the exception.
+    """
     rows = [
         {
             "site": site,
@@ -74,7 +81,7 @@ def record_events(connection: Connection, site: str, new: Iterable[Event], now: 
             "source": event.source,
             "kind": event.kind,
             "return_id": event.return_id,
-            "detail": event.detail,
+            "detail": _masked(event.detail),
             "actor": event.actor,
             "exception_id": event.exception_id,
             "before": _facts(event.before),
@@ -178,4 +185,10 @@ def _canonical(row: Mapping[str, Any]) -> bytes:
 
 
 def _facts(facts: Mapping[str, Any] | None) -> str:
-    return orjson.dumps(facts).decode() if facts else ""
+    masked = {name: _masked(fact) if isinstance(fact, str) else fact for name, fact in (facts or {}).items()}
+    return orjson.dumps(masked).decode() if masked else ""
+
+
+def _masked(text: str) -> str:
+    """A text with the names in its e-mail addresses cut to their first letter: ``b…@shop.example``."""
+    return _EMAIL.sub(r"\1…\2", text)

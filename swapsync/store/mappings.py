@@ -23,10 +23,13 @@ def taught(connection: Connection, site: str) -> Taught:
     return {(row.field, row.word): row.meaning for row in rows}
 
 
-def payment_routes(connection: Connection, site: str, configured: Mapping[str, str]) -> dict[str, Route]:
-    """How each payment method is made good: as it is configured, unless people said otherwise."""
-    said = {word: meaning for (field, word), meaning in taught(connection, site).items() if field == PAYMENT_METHOD}
-    return {method: Route(route) for method, route in {**configured, **said}.items()}
+def payment_routes(connection: Connection, configured: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, Route]]:
+    """How each payment method is made good, by site: as it is ``configured``, unless people said otherwise."""
+    routes = {site: {word: Route(route) for word, route in of_site.items()} for site, of_site in configured.items()}
+    said = select(mappings).where(mappings.c.site.in_(routes), mappings.c.field == PAYMENT_METHOD)
+    for row in connection.execute(said):
+        routes[row.site][row.word] = Route(row.meaning)
+    return routes
 
 
 def teach(connection: Connection, site: str, field: str, word: str, meaning: str, actor: str, now: datetime) -> None:

@@ -602,8 +602,8 @@ def status(
     for row in paused(connection, slugs):
         pauses[row.site].append(row)
     pay_later = {
-        slug: {m for m, route in payment_routes(connection, slug, routes[slug]).items() if route is Route.CREDIT_NOTE}
-        for slug in slugs
+        slug: {method for method, route in of_site.items() if route is Route.CREDIT_NOTE}
+        for slug, of_site in payment_routes(connection, routes).items()
     }
     owed = _liability(connection, pay_later, kits or {})
     return [

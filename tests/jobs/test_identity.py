@@ -1,5 +1,6 @@
 """What a returned line is where names have changed: moved SKUs, duplicate SKUs, lines that only a person can tell."""
 
+import shlex
 from typing import Any
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from swapsync.jobs.rulings import RulingRefused, rule
 from swapsync.jobs.workplace import Workplace
 from swapsync.sandbox.world import World, variant_row
-from tests.conftest import Desk, FixedClock, run
+from tests.conftest import Ask, Desk, FixedClock, run
 from tests.rules import scenario as s
 
 NO_IDS: dict[str, Any] = {"line_item_id": None, "variant_id": None}
@@ -111,6 +112,30 @@ def two_prices(world: World) -> None:
         s.sold(line_item_id="a", variant_id="v-1"),
         s.sold(line_item_id="b", variant_id="v-2", net="50.00", tax="10.00"),
     )
+
+
+@s.one_store_is_enough
+@pytest.mark.parametrize("sku", ["00417-BRS", "MUG; rm -rf ~", "it's `$HOME`"])
+def test_a_suggestion_is_shown_with_the_command_that_takes_it_quoted_for_a_shell(
+    desk: Desk, world: World, ask_store: Ask, database_url: str, sku: str
+) -> None:
+    s.order(world, s.sold(sku))
+    s.returned(world, s.back(sku.lower().replace("00417", "417"), **NO_IDS), **s.APPROVED)
+    place = desk()
+    run(place)
+    (exception,) = s.open_exceptions(place)
+
+    shown = ask_store(database_url, "exceptions", "show", str(exception.id)).out
+
+    (command,) = [shlex.split(line) for line in shown.splitlines() if line.startswith("    swapsync ")]
+    assert command[:8] == [
+        *("swapsync", "exceptions", "resolve", str(exception.id)),
+        *("--action", "teach-alias", "--value", sku),
+    ]
+    answer = ask_store(database_url, *command[1:])
+    assert answer.code == 0, answer.err
+    run(place)
+    assert s.credits(world) == {"swap:R1:credit:1": "-48.00"}
 
 
 def test_two_lines_of_one_sku_are_both_suggested_and_a_person_says_which(
