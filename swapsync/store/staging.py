@@ -7,7 +7,20 @@ from datetime import datetime
 from typing import Any
 
 import orjson
-from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, exists, func, literal, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    and_,
+    bindparam,
+    delete,
+    exists,
+    func,
+    literal,
+    literal_column,
+    or_,
+    select,
+    update,
+)
 
 from swapsync.domain.catalogue import Code
 from swapsync.domain.orders import Customer, Order
@@ -195,7 +208,10 @@ def _told_by_swap(ret: Return, before: Facts | None, after: Facts) -> Event:
 
 
 def unseen_returns(connection: Connection, site: str, seen_before: datetime, at_most: int) -> list[tuple[str, str]]:
-    """(return id, RMA number) of live returns that Swap last showed before a moment, those longest unseen first."""
+    """(return id, RMA number) of live returns that Swap last showed before a moment, those longest unseen first.
+
+    What makes a return live is spelled out as in the partial index, so that SQLite can use it.
+    """
     rows = connection.execute(
         select(returns.c.return_id, returns.c.rma_number)
         .where(
@@ -204,8 +220,8 @@ def unseen_returns(connection: Connection, site: str, seen_before: datetime, at_
             or_(returns.c.seen_at.is_(None), returns.c.seen_at < seen_before),
             returns.c.rma_number != returns.c.return_id,
             or_(
-                returns.c.status.not_in(("closed", "cancelled", "expired")),
-                returns.c.settlement.in_((Settlement.HELD, Settlement.DUE)),
+                returns.c.status.not_in([literal_column(f"'{word}'") for word in ("closed", "cancelled", "expired")]),
+                returns.c.settlement.in_([literal_column("'held'"), literal_column("'due'")]),
             ),
         )
         .order_by(returns.c.seen_at, returns.c.return_id)
@@ -235,7 +251,7 @@ def mark_overdue(connection: Connection, site: str, delivered_before: datetime) 
             returns.c.site == site,
             ~returns.c.overdue,
             returns.c.delivered_at <= delivered_before,
-            returns.c.inspection != "done",
+            returns.c.inspection != literal_column("'done'"),  # as in the partial index
             ~returns.c.settled_outside,
         )
         .values(overdue=True, dirty=True)
@@ -307,8 +323,14 @@ def _line_rows(site: str, ret: Return) -> list[dict[str, Any]]:
 
 
 def mark_unfinished(connection: Connection, site: str) -> None:
-    """Has everything decided again that is not finished, or has something open."""
-    unfinished = or_(returns.c.settlement.not_in(FINISHED), _has_open_exception())
+    """Has everything decided again that is not finished, or has something open, or was credited in part."""
+    unaccepted = exists().where(
+        return_lines.c.site == returns.c.site,
+        return_lines.c.return_id == returns.c.return_id,
+        return_lines.c.accepted < return_lines.c.quantity,
+    )
+    in_part = and_(returns.c.settlement == Settlement.CREDITED, unaccepted)
+    unfinished = or_(returns.c.settlement.not_in(FINISHED), _has_open_exception(), in_part)
     mark_dirty(connection, site, and_(~returns.c.settled_outside, unfinished))
 
 

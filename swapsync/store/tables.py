@@ -133,8 +133,20 @@ class ReturnRow(SQLModel, table=True):
         Index("ix_return_order", "site", "order_id", "return_id"),
         Index("ix_return_settlement", "site", "settlement"),
         Index("ix_return_rma", "site", "rma_number"),
-        Index("ix_return_delivered", "site", "overdue", "delivered_at"),
-        Index("ix_return_seen", "site", "settled_outside", "seen_at"),
+        Index(
+            "ix_return_delivered",
+            "site",
+            "delivered_at",
+            sqlite_where=text("overdue = 0 AND settled_outside = 0 AND inspection != 'done'"),
+            postgresql_where=text("NOT overdue AND NOT settled_outside AND inspection != 'done'"),
+        ),
+        Index(
+            "ix_return_seen",
+            "site",
+            "seen_at",
+            sqlite_where=text("status NOT IN ('closed', 'cancelled', 'expired') OR settlement IN ('held', 'due')"),
+            postgresql_where=text("status NOT IN ('closed', 'cancelled', 'expired') OR settlement IN ('held', 'due')"),
+        ),
     )
     site: str = _key()
     return_id: str = _key()

@@ -179,3 +179,18 @@ def test_a_changed_policy_is_applied_to_what_waits(
     assert s.credits(world) == {}
     run(desk(**after))
     assert s.credits(world) == {"swap:R1:credit:1": "-48.00"}
+
+
+@s.one_store_is_enough
+def test_a_changed_policy_is_applied_to_the_rest_of_what_was_credited_in_part(desk: Desk, world: World) -> None:
+    s.order(world, s.sold(), s.sold("CUP"))
+    s.returned(world, s.back(), s.back("CUP"), total=Decimal(96), **s.APPROVED)
+    place = desk(settle_on="inspected")
+    run(place)
+    s.found(place, "sellable", 4)
+    run(place)
+    assert (s.credits(world), s.state(place)) == ({"swap:R1:credit:1": "-48.00"}, "credited")
+    place = desk(settle_on="swap_closed")
+    run(place)
+    run(place)  # our own credit changed the order, so it is read once more before anything is decided on it
+    assert s.credits(world) == {"swap:R1:credit:1": "-48.00", "swap:R1:credit:2": "-48.00"}

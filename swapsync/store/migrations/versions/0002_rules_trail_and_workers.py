@@ -25,8 +25,17 @@ def upgrade() -> None:
         _minor("handling_fee"),
         _whole("decided_entry"),
     )
-    op.create_index("ix_return_delivered", "return_authorisation", ["site", "overdue", "delivered_at"])
-    op.create_index("ix_return_seen", "return_authorisation", ["site", "settled_outside", "seen_at"])
+    op.create_index(
+        "ix_return_delivered",
+        "return_authorisation",
+        ["site", "delivered_at"],
+        sqlite_where=sa.text("overdue = 0 AND settled_outside = 0 AND inspection != 'done'"),
+        postgresql_where=sa.text("NOT overdue AND NOT settled_outside AND inspection != 'done'"),
+    )
+    live = sa.text("status NOT IN ('closed', 'cancelled', 'expired') OR settlement IN ('held', 'due')")
+    op.create_index(
+        "ix_return_seen", "return_authorisation", ["site", "seen_at"], sqlite_where=live, postgresql_where=live
+    )
     op.create_index("ix_credit_note_order", "credit_note", ["site", "order_id"])
     _add(
         "return_line",
