@@ -180,3 +180,46 @@ def test_no_file_names_the_home_of_one_machine() -> None:
 
 def _read(path: str) -> str:
     return (ROOT / path).read_text("utf-8")
+
+
+# -- the table of rules ----------------------------------------------------------------------------------------------
+
+
+def test_every_rule_of_the_table_lives_where_it_says_and_has_its_test() -> None:
+    rows = _rules()
+    assert {number.split(".")[0] for number in rows} == {*map(str, range(1, 13)), "T"}
+    for number, (places, tests) in rows.items():
+        assert places, f"{number} lives nowhere"
+        assert tests, f"{number} has no test"
+        for place in places:
+            assert _has_place(place), f"{number}: there is no {place}"
+        for test in tests:
+            file, _, name = test.partition("::")
+            assert name in _top_level(ROOT / file), f"{number}: there is no {test}"
+
+
+def _rules() -> dict[str, tuple[list[str], list[str]]]:
+    """What each row of docs/rules.md names: where the rule lives, and its tests."""
+    rows = re.findall(r"^\| ([0-9T]+\.\d+) \| .+ \| (.+) \| (.+) \|$", _read("docs/rules.md"), re.M)
+    assert len({number for number, _, _ in rows}) == len(rows), "a number stands twice"
+    return {number: (re.findall("`(.+?)`", places), re.findall("`(.+?)`", tests)) for number, places, tests in rows}
+
+
+def _has_place(place: str) -> bool:
+    """Whether ``package.module.name`` or ``package.module.Class.method`` is defined in the source."""
+    package, module, *names = place.split(".")
+    known = _top_level(ROOT / "swapsync" / package / f"{module}.py")
+    return ".".join(names) in known
+
+
+def _top_level(file: Path) -> set[str]:
+    """Functions, classes, the methods of classes as ``Class.method``, and names that are assigned."""
+    known = set()
+    for node in ast.parse(file.read_text("utf-8")).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            known.add(node.name)
+        if isinstance(node, ast.ClassDef):
+            known |= {f"{node.name}.{part.name}" for part in node.body if isinstance(part, ast.FunctionDef)}
+        if isinstance(node, ast.Assign):
+            known |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+    return known
