@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test lint types layers real-data bench simulate mutants kills docs clean
+.PHONY: help demo test lint types layers real-data bench simulate mutants mutants-domain kills docs clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
@@ -44,6 +44,10 @@ simulate: $(VENV)/dev.stamp  ## seeded days of faults: SEEDS=10000 many, SEED=12
 
 mutants: $(VENV)/dev.stamp  ## deliberate bugs, and the seed that catches each
 	$(BIN)/python -m tests.simulation.mutants
+
+mutants-domain: $(VENV)/dev.stamp  ## every small change of the rules themselves, and whether a test notices
+	$(BIN)/mutmut run
+	$(BIN)/mutmut results
 
 kills: $(VENV)/dev.stamp  ## real processes, killed at random moments: KILLS=500
 	$(BIN)/python -m tests.simulation.kills --kills $(or $(KILLS),60)

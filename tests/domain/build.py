@@ -26,6 +26,8 @@ from swapsync.domain.settlement import (
     Case,
     Credited,
     Decision,
+    Extra,
+    LineKind,
     Policy,
     ReturnFacts,
     Ruling,
@@ -103,7 +105,7 @@ def finding(condition: Condition, quantity: int, line_id: str = "mug") -> Findin
 def ruled(decision: Decision, code: Code, action: Action, value: str = "") -> dict[tuple[Code, str], Ruling]:
     """A person's ruling on the one problem of this code that a decision opened, as it is stored."""
     (problem,) = (problem for problem in decision.problems if problem.code is code)
-    return {(code, problem.subject): Ruling(action, value, problem.detail)}
+    return {(code, problem.subject): Ruling(action, value, problem.about)}
 
 
 def decided(known: ReturnFacts, of: Order | None = None, policy: Policy = USUAL, **case: Any) -> Decision:
@@ -120,8 +122,11 @@ def all_decided(*known: ReturnFacts, of: Order | None = None, policy: Policy = U
 def after(known: ReturnFacts, decision: Decision, *, delivered: bool = True) -> ReturnFacts:
     """The facts once a decision is carried out; ``delivered``: whether its credit has arrived at SparkLayer."""
     credited = tuple(
-        Credited(new.line_id, new.order_line_key, new.quantity, new.net, new.tax, delivered) for new in decision.credit
+        Credited(new.line_id, new.order_line_key, new.quantity, new.net, new.tax, delivered)
+        for new in decision.credit
+        if new.kind is LineKind.GOODS
     )
+    extras = tuple(Extra(new.kind, new.net, new.tax) for new in decision.credit if new.kind is not LineKind.GOODS)
     moved: dict[tuple[str, str], Mapping[Step, int]] = dict(known.moved)
     for movement in decision.movements:
         steps = Counter(moved.get((movement.line_id, movement.sku), {}))
@@ -130,6 +135,7 @@ def after(known: ReturnFacts, decision: Decision, *, delivered: bool = True) -> 
     return replace(
         known,
         credited=known.credited + credited,
+        extras=known.extras + extras,
         credited_basis=known.credited_basis or (known.ret.basis() if credited else ""),
         credit_count=known.credit_count + bool(credited),
         moved=moved,

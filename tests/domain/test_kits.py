@@ -62,6 +62,32 @@ def test_a_kit_has_the_parts_of_the_day_on_which_it_was_ordered() -> None:
     assert kits.of("A", PLACED) == ()
 
 
+def test_rows_without_a_word_are_skipped_wherever_they_stand() -> None:
+    assert set(read_kits([HEADER, ",,,,,\n", "K,A,1,2026-01-01,,\n", ",,,,,\n", "L,B,1,2026-01-01,,\n"]).parts) == {
+        "K",
+        "L",
+    }
+
+
+def test_a_part_may_be_one_for_a_single_day_and_come_back_the_next() -> None:
+    rows = ["K,A,1,2026-01-02,2026-01-02,\n", "K,A,2,2026-01-03,,\n"]
+    for order_of_rows in (rows, rows[::-1]):
+        assert len(read_kits([HEADER, *order_of_rows]).parts["K"]) == 2
+
+
+@pytest.mark.parametrize("rows", [["2026-01-01,2026-01-02", "2026-01-02,"], ["2026-01-02,", "2026-01-01,2026-01-02"]])
+def test_a_part_is_one_once_at_any_time(rows: list[str]) -> None:
+    with pytest.raises(ValueError, match="line 3: A is a part of K already at that time, by line 2"):
+        read_kits([HEADER, *(f"K,A,1,{span},\n" for span in rows)])
+
+
+def test_shares_are_added_up_on_every_day_on_which_the_kit_changes() -> None:
+    with pytest.raises(ValueError, match=r"as of 2026-02-01, the shares of kit K add up to 0\.5, not to 1"):
+        read_kits([HEADER, "K,A,1,2026-01-01,2026-01-31,\n", "K,B,1,2026-02-01,,0.5\n"])
+    with pytest.raises(ValueError, match="valid_to 'soon' is not a date"):
+        read_kits([HEADER, "K,A,1,2026-01-01,soon,\n"])
+
+
 def test_optional_columns_may_be_left_out_and_blank_lines_are_skipped() -> None:
     (part,) = read_kits(["part_sku,kit_sku,quantity,valid_from\n", "\n", " 00123 ,K,02,2026-01-01\n"]).parts["K"]
     assert (part.sku, part.quantity, part.valid_from, part.valid_to, part.share) == (

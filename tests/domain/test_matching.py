@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from swapsync.domain.matching import LineMatch, MatchedBy, match_line, near_matches
+from swapsync.domain.matching import LineMatch, MatchedBy, fitting_lines, match_line, near_matches
 from swapsync.domain.orders import OrderLine, SkuHistory
 from swapsync.domain.returns import ReturnLine
 from tests.domain.build import line, order, sold
@@ -251,6 +251,18 @@ def test_a_sku_means_the_variant_that_carried_it_when_the_order_was_placed(
     lines = sold("", key="a", variant_id="A"), sold("", key="b", variant_id="B")
     match = match_line(line("X"), lines, MOVED, {}, placed_at)
     assert (match.order_line and match.order_line.key) == key
+
+
+def test_the_lines_that_fit_go_by_that_moment_too() -> None:
+    lines = sold("", key="a", variant_id="A"), sold("", key="b", variant_id="B")
+    _, fitting = fitting_lines(line("X"), lines, MOVED, {}, on(2))
+    match = match_line(line("X"), lines, MOVED, {}, on(2))
+    assert fitting == (match.order_line,)
+
+
+def test_on_the_very_day_of_a_change_the_newer_sku_counts_and_the_old_one_until_then() -> None:
+    history = SkuHistory({"A": ["X", "Y"]}, {("A", "X"): (on(1), on(5)), ("A", "Y"): (on(5), on(9))})
+    assert [history.held("A", on(day)) for day in (1, 4, 5, 9)] == ["X", "X", "Y", "Y"]
 
 
 def test_a_sku_that_came_back_to_its_variant_held_throughout_but_for_the_time_between() -> None:

@@ -1,0 +1,340 @@
+"""What holds a return or a line of it, what a person's word then changes, and what stands in the end."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from swapsync.domain.catalogue import Action, Code
+from swapsync.domain.notes import Milestone
+from swapsync.domain.reasons import Holds, Verdict
+from swapsync.domain.returns import Condition, Delivery, Finding, Logistics, ReturnStatus, Settlement, SwapQc
+from swapsync.domain.settlement import Case, Policy, ReturnFacts, Ruling, Voided, decide
+from swapsync.domain.stock import Step
+from swapsync.domain.suggestions import Candidate
+from tests.domain.build import (
+    APPROVED,
+    DELIVERED,
+    a_return,
+    after,
+    all_decided,
+    changed,
+    codes,
+    decided,
+    detail,
+    facts,
+    finding,
+    line,
+    money,
+    moves,
+    order,
+    ruled,
+    sold,
+)
+
+PREPAID = order(payment_method="platform_upfront")
+
+
+def credited(**fields: object) -> ReturnFacts:
+    """The usual return, confirmed by Swap, credited and delivered."""
+    known = facts(a_return(**APPROVED, **fields))
+    return after(known, decided(known))
+
+
+def said(known: ReturnFacts, code: Code, action: Action) -> ReturnFacts:
+    """The facts after a person has ruled on the one problem of this code."""
+    return replace(known, rulings={**known.rulings, **ruled(decided(known), code, action)})
+
+
+# -- the whole return
+
+
+def test_a_vanished_return_does_nothing_until_a_person_goes_on_with_it_or_denies_it() -> None:
+    known = facts(a_return(**APPROVED), vanished=True)
+    decision = decided(known)
+    assert (decision.credit, decision.movements, decision.milestones) == ((), (), ())
+    assert (decision.logistics, decision.settlement) == (Logistics.VANISHED, Settlement.HELD)
+    assert detail(decision, Code.RETURN_VANISHED) == "RMA R1 is no longer in Swap"
+    assert decision.problems[0].holds is Holds.EVERYTHING
+    goes_on = decided(said(known, Code.RETURN_VANISHED, Action.ACCEPT))
+    assert money(goes_on) == [("mug", 4, 10000, 2000)]
+    denied = decided(said(known, Code.RETURN_VANISHED, Action.DENY))
+    assert (denied.credit, denied.movements, denied.settlement) == ((), (), Settlement.DENIED)
+
+
+def test_a_cancelled_order_holds_everything_and_its_end_is_what_was_credited() -> None:
+    known, cancelled = facts(a_return(**APPROVED)), order(cancelled=True)
+    decision = decided(known, cancelled)
+    assert detail(decision, Code.ORDER_CHANGED) == "order #1001 was cancelled"
+    assert (decision.credit, decision.movements, decision.settlement) == ((), (), Settlement.HELD)
+    rulings = ruled(decision, Code.ORDER_CHANGED, Action.DENY)
+    assert decided(replace(known, rulings=rulings), cancelled).settlement is Settlement.DENIED
+    for delivered, settlement in ((True, Settlement.CREDITED), (False, Settlement.DUE)):
+        done = replace(after(known, decided(known), delivered=delivered), rulings=rulings)
+        assert decided(done, cancelled).settlement is settlement
+
+
+@pytest.mark.parametrize("status", [ReturnStatus.NEEDS_REVIEW, ReturnStatus.ON_HOLD])
+def test_a_return_that_swap_parked_is_reported_and_its_goods_go_on(status: ReturnStatus) -> None:
+    decision = decided(facts(a_return(status=status, **DELIVERED), finding(Condition.SELLABLE, 4)))
+    assert detail(decision, Code.REFUND_STUCK_IN_SWAP) == f"Swap shows RMA R1 as {status.replace('_', ' ')}"
+    assert decision.problems[0].holds is Holds.NOTHING
+    assert money(decision) == [("mug", 4, 10000, 2000)]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        {"qc": SwapQc.NOT_APPROVED},
+        {"qc": SwapQc.MISSING},
+        {"status": ReturnStatus.OPEN},
+        {"delivery": Delivery.IN_TRANSIT},
+    ],
+)
+def test_swaps_word_that_is_taken_back_after_the_credit_holds_everything(words: dict[str, object]) -> None:
+    known = changed(credited(), **words)
+    decision = decided(known)
+    assert detail(decision, Code.RETURN_CHANGED_AFTER_CREDIT).startswith("credited on Swap's word; Swap now says ")
+    assert decision.problems[0].subject == "swap"
+    assert decision.movements == ()
+
+
+def test_a_credit_by_a_finding_does_not_rest_on_swaps_word() -> None:
+    known = facts(a_return(**DELIVERED), finding(Condition.SELLABLE, 4))
+    known = changed(after(known, decided(known)), qc=SwapQc.NOT_APPROVED)
+    assert codes(decided(known)) == []
+
+
+def test_what_was_credited_and_still_is_so_is_no_change() -> None:
+    assert codes(decided(credited())) == []
+
+
+# -- voided credits
+
+
+def voided(*, delivered: bool) -> ReturnFacts:
+    """A return whose credit CN1 was voided by CN2."""
+    return facts(a_return(**APPROVED), voids=(Voided("CN1", "CN2", 12000, "wrong price", delivered),))
+
+
+def test_what_was_voided_is_not_credited_again_by_itself() -> None:
+    decision = decided(voided(delivered=True))
+    assert decision.credit == ()
+    assert detail(decision, Code.RETURN_CHANGED_AFTER_CREDIT) == (
+        "credit note CN1 of 120.00 GBP was voided by CN2: wrong price"
+    )
+    assert decision.problems[0].subject == "void:CN2"
+    assert decision.settlement is Settlement.HELD
+
+
+def test_a_person_may_have_it_credited_again_or_leave_it_at_that() -> None:
+    again = decided(said(voided(delivered=True), Code.RETURN_CHANGED_AFTER_CREDIT, Action.ACCEPT))
+    assert money(again) == [("mug", 4, 10000, 2000)]
+    left = decided(said(voided(delivered=True), Code.RETURN_CHANGED_AFTER_CREDIT, Action.DENY))
+    assert (left.credit, left.settlement) == ((), Settlement.DENIED)
+
+
+def test_while_a_void_is_still_to_be_delivered_nothing_is_credited_again() -> None:
+    decision = decided(said(voided(delivered=False), Code.RETURN_CHANGED_AFTER_CREDIT, Action.ACCEPT))
+    assert decision.credit == ()
+    assert "CN2 is still to be delivered" in [reason.text for reason in decision.reasons]
+
+
+# -- single lines
+
+
+def rivals() -> tuple[ReturnFacts, ReturnFacts]:
+    """R1 brings back 3 of 4 mugs, R2 wants 2."""
+    one = facts(a_return(line(quantity=3), **APPROVED))
+    return one, facts(a_return(line(quantity=2), return_id="R2", day=1, **APPROVED))
+
+
+def test_a_person_may_let_the_units_that_are_left_be_credited() -> None:
+    one, two = rivals()
+    held = all_decided(one, two)["R2"]
+    assert (held.credit, held.movements) == ((), ())
+    two = replace(two, rulings=ruled(held, Code.QUANTITY_EXCEEDS_ORDER, Action.ACCEPT))
+    accepted = all_decided(one, two)["R2"]
+    assert money(accepted) == [("mug", 1, 2500, 500)]
+    assert moves(accepted) == [("mug", "received", 2)]
+    assert codes(accepted) == []
+
+
+def test_a_person_may_deny_what_exceeds_the_order() -> None:
+    one, two = rivals()
+    two = replace(two, rulings=ruled(all_decided(one, two)["R2"], Code.QUANTITY_EXCEEDS_ORDER, Action.DENY))
+    denied = all_decided(one, two)["R2"]
+    assert (denied.credit, denied.settlement, denied.accepted) == ((), Settlement.DENIED, {"mug": 0})
+    assert moves(denied) == [("mug", "received", 2)]
+
+
+def test_what_has_no_units_left_and_is_accepted_ends_as_denied() -> None:
+    one = facts(a_return(**APPROVED))
+    two = facts(a_return(line(quantity=2), return_id="R2", day=1, **APPROVED))
+    two = replace(two, rulings=ruled(all_decided(one, two)["R2"], Code.QUANTITY_EXCEEDS_ORDER, Action.ACCEPT))
+    assert all_decided(one, two)["R2"].settlement is Settlement.DENIED
+
+
+def test_another_action_than_those_two_releases_no_line() -> None:
+    one, two = rivals()
+    problem = next(iter(all_decided(one, two)["R2"].problems))
+    two = replace(two, rulings={(problem.code, problem.subject): Ruling(Action.ACKNOWLEDGE, about=problem.about)})
+    assert codes(all_decided(one, two)["R2"]) == [Code.QUANTITY_EXCEEDS_ORDER]
+
+
+def test_such_a_ruling_lapses_when_other_units_are_left() -> None:
+    one, two = rivals()
+    two = replace(two, rulings=ruled(all_decided(one, two)["R2"], Code.QUANTITY_EXCEEDS_ORDER, Action.ACCEPT))
+    one = facts(a_return(line(quantity=4), **APPROVED))
+    lapsed = all_decided(one, two)["R2"]
+    assert codes(lapsed) == [Code.QUANTITY_EXCEEDS_ORDER]
+    assert lapsed.problems == all_decided(one, replace(two, rulings={}))["R2"].problems
+
+
+def test_a_problem_of_the_whole_return_names_no_sku_and_one_of_a_line_does() -> None:
+    decision = decided(
+        facts(a_return(line("CUP", line_item_id="1"), **APPROVED)), order(sold(line_item_id="1"), po_number="")
+    )
+    assert [(problem.code, problem.sku) for problem in decision.problems] == [
+        (Code.PO_NUMBER_MISSING, ""),
+        (Code.SKU_CHANGED, "CUP"),
+    ]
+
+
+def test_a_return_without_an_order_comes_with_the_orders_it_may_be_of() -> None:
+    (decision,) = decide(Case(None, (facts(),), candidates=(Candidate(order()),)), Policy())
+    (problem,) = decision.problems
+    assert [suggestion.order for suggestion in problem.suggestions] == ["#1001"]
+
+
+def test_a_held_line_names_what_it_is_about_and_its_sku() -> None:
+    _, two = rivals()
+    problem = all_decided(*rivals())[two.ret.return_id].problems[0]
+    assert problem.detail == "2 of MUG to come back, 1 left of 4; also claimed by RMA R1"
+    assert problem.about == "2 of MUG to come back, 1 left of 4"
+    assert (problem.subject, problem.sku, problem.holds) == ("mug", "MUG", Holds.LINE)
+
+
+def of_another_price(known: ReturnFacts) -> ReturnFacts:
+    """The credits of the return, made when the order had 4 mugs for 240.00."""
+    return replace(known, credited=tuple(replace(each, sold=(4, 20000, 4000)) for each in known.credited))
+
+
+def test_an_order_line_that_changed_since_its_credit_is_shown_and_credited_no_further() -> None:
+    known = facts(a_return(**DELIVERED), finding(Condition.SELLABLE, 1))
+    known = of_another_price(after(known, decided(known)))
+    known = replace(known, findings=(finding(Condition.SELLABLE, 2),))
+    decision = decided(known)
+    assert detail(decision, Code.ORDER_CHANGED) == (
+        "MUG was credited when the order had 4 for 240.00 GBP; it has 4 for 120.00 GBP now"
+    )
+    assert (decision.credit, moves(decision)) == ((), [("mug", "restocked", 1)])
+    goes_on = decided(said(known, Code.ORDER_CHANGED, Action.ACCEPT))
+    assert money(goes_on) == [("mug", 1, 2500, 500)]
+
+
+def test_an_order_line_that_is_as_it_was_is_no_change() -> None:
+    known = credited()
+    known = replace(known, credited=tuple(replace(each, sold=(4, 10000, 2000)) for each in known.credited))
+    assert codes(decided(known)) == []
+
+
+def test_a_change_of_one_line_says_nothing_of_another() -> None:
+    of = order(sold(), sold("CUP", 1, 500, 100))
+    known = facts(a_return(line(), line("CUP", 1), **DELIVERED), finding(Condition.SELLABLE, 4))
+    known = of_another_price(after(known, decided(known, of)))
+    known = replace(known, findings=(*known.findings, finding(Condition.SELLABLE, 1, "cup")))
+    assert money(decided(known, of)) == [("cup", 1, 500, 100)]
+
+
+# -- goods that wait for the warehouse
+
+
+def waiting(*findings: Finding, **known: object) -> ReturnFacts:
+    ret = a_return(delivered_at=datetime(2026, 3, 3, tzinfo=UTC), **DELIVERED)
+    return facts(ret, *findings, overdue=True, **known)
+
+
+def test_goods_that_wait_too_long_are_reported() -> None:
+    assert detail(decided(waiting()), Code.INSPECTION_OVERDUE) == (
+        "RMA R1 is delivered since 2026-03-03 and not inspected"
+    )
+    undated = facts(a_return(**DELIVERED), overdue=True)
+    assert detail(decided(undated), Code.INSPECTION_OVERDUE) == "RMA R1 is delivered and not inspected"
+
+
+def test_goods_that_are_inspected_not_delivered_or_not_late_are_not_reported() -> None:
+    assert codes(decided(waiting(finding(Condition.SELLABLE, 4)))) == []
+    assert codes(decided(facts(a_return(), overdue=True))) == []
+    assert codes(decided(replace(waiting(), overdue=False))) == []
+
+
+def test_goods_of_which_a_part_was_inspected_wait_while_something_stands_in_inspection() -> None:
+    moved = {("mug", "MUG"): {Step.RECEIVED: 4, Step.RESTOCKED: 1}}
+    assert codes(decided(waiting(finding(Condition.SELLABLE, 1), moved=moved))) == [Code.INSPECTION_OVERDUE]
+    moved = {("mug", "MUG"): {Step.RECEIVED: 4, Step.RESTOCKED: 4}}
+    assert codes(decided(waiting(finding(Condition.SELLABLE, 1), moved=moved))) == []
+
+
+# -- refunds by the gateway
+
+
+@pytest.mark.parametrize(("refunded", "too_much"), [(12120, False), (12121, True)])
+def test_a_gateway_refund_above_the_goods_and_the_tolerance_is_shown(refunded: int, too_much: bool) -> None:
+    decision = decided(facts(a_return(refunded=refunded, **APPROVED)), PREPAID)
+    assert decision.settlement is Settlement.REFUNDED_BY_GATEWAY
+    assert Milestone.REFUNDED in decision.milestones
+    assert codes(decision) == ([Code.AMOUNT_MISMATCH] if too_much else [])
+    if too_much:
+        says = "the gateway refunded 121.21, the order says 120.00 GBP"
+        assert (decision.problems[0].subject, decision.problems[0].detail) == ("refund", says)
+
+
+# -- which rule said what
+
+
+def test_every_problem_is_among_the_reasons_with_its_rule_and_its_line() -> None:
+    known = facts(a_return(line(), line("CAP", 1), **DELIVERED), finding(Condition.MISSING, 1))
+    decision = decided(known, order(po_number=""))
+    told = {reason.code: reason for reason in decision.reasons if reason.code}
+    assert [told[problem.code].text for problem in decision.problems] == [p.detail for p in decision.problems]
+    assert (told[Code.PO_NUMBER_MISSING].rule, told[Code.PO_NUMBER_MISSING].line_id) == (5, "")
+    assert (told[Code.SKU_NOT_ON_ORDER].rule, told[Code.SKU_NOT_ON_ORDER].line_id) == (8, "cap")
+    assert told[Code.SKU_NOT_ON_ORDER].verdict is Verdict.HOLDS
+    assert told[Code.INSPECTION_SHORT].verdict is Verdict.NOTES
+
+
+def test_a_persons_word_is_among_the_reasons() -> None:
+    known = facts(a_return(**DELIVERED), finding(Condition.MISSING, 1))
+    ruling = ruled(decided(known), Code.INSPECTION_SHORT, Action.ACCEPT)
+    reason = next(r for r in decided(replace(known, rulings=ruling)).reasons if r.code is Code.INSPECTION_SHORT)
+    assert (reason.rule, reason.verdict, reason.line_id) == (1, Verdict.RELEASES, "mug")
+    assert reason.text == "1 of 4 MUG did not come; a person decided: accept"
+
+
+def test_a_typed_value_is_named_with_it() -> None:
+    known = facts(a_return(**APPROVED))
+    ruling = ruled(decided(known, order(po_number="")), Code.PO_NUMBER_MISSING, Action.TYPE_PO, "PO-9")
+    texts = [reason.text for reason in decided(replace(known, rulings=ruling), order(po_number="")).reasons]
+    assert "on_account order #1001 has no PO number; a person decided: type-po PO-9" in texts
+
+
+def test_the_reasons_show_the_whole_computation_in_the_order_of_the_rules() -> None:
+    known = facts(a_return(line(quantity=2), **APPROVED))
+    known = after(known, decided(known))
+    two = facts(a_return(line(quantity=1), return_id="R2", day=1, **APPROVED))
+    (_, decision) = decide(Case(order(), (known, two)), Policy())
+    said_of = [(reason.rule, reason.verdict, reason.text, reason.line_id) for reason in decision.reasons]
+    assert said_of == [
+        (7, Verdict.NOTES, "the buyers of return and order can't be compared, so nothing is concluded", ""),
+        (2, Verdict.RELEASES, "on_account: a credit note of ours and one transaction", ""),
+        (5, Verdict.NOTES, "PO number PO-77 goes on the credit note and the notes", ""),
+        (8, Verdict.RELEASES, "MUG of the order, by SKU", "mug"),
+        (1, Verdict.RELEASES, "1 of 1 accepted: Swap says closed, delivered, QC approved", "mug"),
+        (
+            4,
+            Verdict.RELEASES,
+            "1 of 4 sold, 2 credited before: net 25.00 of 100.00, tax 5.00 of 20.00 GBP",
+            "mug",
+        ),
+    ]
