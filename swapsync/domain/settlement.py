@@ -268,7 +268,8 @@ def decide(case: Case, policy: Policy) -> tuple[Decision, ...]:
     """One decision for each return of the case, in the order in which they compete for the order's units.
 
     Those settled before the cut-over come first, then the rest by submission (rule 9); but a line that money already
-    moved for keeps its units before all of them.
+    moved for keeps its units before all of them. A line that a person denied keeps them if its goods came, since no
+    other return can bring the same goods; until they come, it leaves its units to the returns after it.
     """
     matches = {facts.ret.return_id: _match_lines(facts, case, policy.kits) for facts in case.returns}
     ledger = _OrderLedger(case, matches)
@@ -352,6 +353,15 @@ class _OrderLedger:
                 self.claimed[sold.key] += self.granted[name]
             self.claimants.setdefault(sold.key, {})[ret.return_id] = ret.rma_number
         return self.granted[name]
+
+    def release(self, ret: Return, line: ReturnLine, sold: OrderLine, part: KitPart | None) -> None:
+        """Leaves the units that a returned line took to later claims."""
+        units = self.granted[ret.return_id, line.line_id]
+        self.granted[ret.return_id, line.line_id] = 0
+        if part:
+            self.parts[sold.key][part] -= units
+        else:
+            self.claimed[sold.key] -= units
 
     def credit(
         self, line_id: str, line: OrderLine, sku: str, quantity: int, weight: Fraction, finest: Fraction
@@ -449,7 +459,10 @@ def _decide_return(
     else:
         granted = _claim(ret, ret.lines, matches, ledger)
     for line in ret.lines:
-        book.check_line(line, matches[line.line_id], granted[line.line_id], ledger)
+        match = matches[line.line_id]
+        book.check_line(line, match, granted[line.line_id], ledger)
+        if match.order_line and book.needs_no_units(line):
+            ledger.release(ret, line, match.order_line, match.part)
     book.check_amount(matches)
     book.check_inspection()
     credit = book.credit(matches, granted, ledger)
@@ -644,7 +657,7 @@ class _Book:
                 f"the return is in {ret.currency or '(none)'}, order {order.visible} in {order.currency or '(none)'}",
                 holds=Holds.CREDIT,
             )
-            self.denied = ruling is not None
+            self.denied = self.denied or ruling is not None
         if self.route is not Route.CREDIT_NOTE:
             return
         if ret.status is ReturnStatus.CLOSED and ret.refunded > 0:
@@ -657,8 +670,6 @@ class _Book:
             holds = Holds.CREDIT if self.policy.po_required else Holds.NOTHING
             ruling = self._open(Code.PO_NUMBER_MISSING, "", detail, holds=holds)
             self.po_number = ruling.value if ruling else ""
-            if not self.po_number and self.policy.po_required:
-                self.money_held = True
         if self.po_number:
             self._say(5, Verdict.NOTES, f"PO number {self.po_number} goes on the credit note and the notes")
 
@@ -704,7 +715,8 @@ class _Book:
             before = _offer(then.sold or (sold.quantity, sold.net, sold.tax), then.currency or self.order.currency)
             after = _offer((sold.quantity, sold.net, sold.tax), self.order.currency)
             detail = f"{sold.sku or sold.key} was credited when the order had {before}; it has {after} now"
-            if not self._open(Code.ORDER_CHANGED, line.line_id, detail, line.sku, holds=Holds.LINE_CREDIT):
+            ruling = self._open(Code.ORDER_CHANGED, line.line_id, detail, line.sku, holds=Holds.LINE_CREDIT)
+            if ruling is None or ruling.action is Action.DENY:
                 self.changed_lines.add(line.line_id)
 
     def _check_findings(self, line: ReturnLine) -> None:
@@ -775,7 +787,7 @@ class _Book:
     def _confirmed(self, line: ReturnLine) -> tuple[int, str]:
         """How many units are confirmed for money, and by what; or what is missing."""
         verdict = self._verdict(line)
-        if line.line_id in self.denied_lines or (verdict is Action.DENY and self._takes_a_verdict(line)):
+        if self._is_denied(line):
             return 0, "a person decided that it is not credited"
         units = found(self.facts.findings, line.line_id)
         if units:
@@ -950,6 +962,16 @@ class _Book:
         ended = self.ret.status is ReturnStatus.CLOSED and refused
         return ended and not self.facts.findings and not self.facts.credited
 
+    def needs_no_units(self, line: ReturnLine) -> bool:
+        """Whether a person denied a line of which nothing came and nothing was credited."""
+        units = found(self.facts.findings, line.line_id)
+        came = self.ret.delivered or units.total() > units[Condition.MISSING]
+        paid = any(credited.line_id == line.line_id for credited in self.facts.credited)
+        return self._is_denied(line) and not came and not paid
+
+    def _is_denied(self, line: ReturnLine) -> bool:
+        return line.line_id in self.denied_lines or (self._takes_a_verdict(line) and self._verdict(line) is Action.DENY)
+
     def end(self) -> Settlement:
         """Where a return stands of which nothing further can follow: a person has to decide, or did."""
         if any(problem.holds is Holds.EVERYTHING for problem in self.problems):
@@ -976,7 +998,7 @@ class _Book:
 
     def _turned_down(self, line: ReturnLine) -> bool:
         """Whether nothing is to be credited for a line: a person, the warehouse or else Swap said so."""
-        if line.line_id in self.denied_lines or (self._takes_a_verdict(line) and self._verdict(line) is Action.DENY):
+        if self._is_denied(line):
             return True
         if units := found(self.facts.findings, line.line_id):
             return units.total() >= line.quantity and not self.accepted(line)
@@ -1001,7 +1023,8 @@ class _Book:
             self._note(Problem(code, subject, detail, sku, about or detail, holds, suggestions))
             return None
         said = f"{detail}; a person decided: {ruling.action}{f' {ruling.value}' if ruling.value else ''}"
-        self.reasons.append(Reason(RULE[code], Verdict.RELEASES, said, self._line_id(subject), code))
+        verdict = Verdict.HOLDS if ruling.action is Action.DENY else Verdict.RELEASES
+        self.reasons.append(Reason(RULE[code], verdict, said, self._line_id(subject), code))
         return ruling
 
     def _hold(

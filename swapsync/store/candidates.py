@@ -6,15 +6,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from sqlalchemy import Connection, and_, func, select
+from sqlalchemy import Connection, and_, exists, func, or_, select
 
 from swapsync.domain.matching import MatchedBy
 from swapsync.domain.orders import Customer
+from swapsync.domain.returns import Delivery, Settlement, SwapQc
 from swapsync.store.db import chunks, table
 from swapsync.store.staging import UNREADABLE, customers, orders, read_customers, return_lines, returns
-from swapsync.store.tables import OrderBuyerRow
+from swapsync.store.tables import FindingRow, OrderBuyerRow
 
-order_buyers = table(OrderBuyerRow)
+order_buyers, findings = table(OrderBuyerRow), table(FindingRow)
 
 LOOK_AT = 20
 """How many orders are looked at for one return, so that an orphan costs a bounded number of calls."""
@@ -109,7 +110,13 @@ def details_to_read(connection: Connection, site: str, order_ids: Iterable[str])
 
 
 def claimed_units(connection: Connection, site: str, order_ids: Sequence[str]) -> Mapping[str, Mapping[str, int]]:
-    """Units that live or settled returns have claimed, by order id and line key; parts of kits are left out."""
+    """Units that live or settled returns have claimed, by order id and line key; parts of kits are left out.
+
+    A voided or withdrawn credit changes nothing: the goods stay claimed. A return that was denied and brought nothing,
+    or whose goods Swap turned down, claims nothing, as in ``settlement.decide``.
+    """
+    refused = or_(returns.c.delivery != Delivery.DELIVERED, returns.c.qc.in_((SwapQc.NOT_APPROVED, SwapQc.MISSING)))
+    inspected = exists().where(findings.c.site == returns.c.site, findings.c.return_id == returns.c.return_id)
     claimed: dict[str, dict[str, int]] = defaultdict(dict)
     for ids in chunks(order_ids):
         for row in connection.execute(
@@ -122,6 +129,7 @@ def claimed_units(connection: Connection, site: str, order_ids: Sequence[str]) -
                 returns.c.site == site,
                 returns.c.order_id.in_(ids),
                 returns.c.status.not_in(("cancelled", "expired")),
+                ~and_(returns.c.settlement == Settlement.DENIED, refused, ~inspected),
                 return_lines.c.order_line_key != "",
                 return_lines.c.matched_by != MatchedBy.KIT_PART,
             )

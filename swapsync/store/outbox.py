@@ -285,9 +285,13 @@ def note_doubt(connection: Connection, id_: int, reason: str) -> None:
     _set(connection, [{"of_id": id_}], last_error=reason)
 
 
-def hand_back(connection: Connection, ids: Iterable[int]) -> None:
-    """Claimed effects that provably were not sent: as if no worker had been given them."""
-    _set(connection, [{"of_id": i} for i in ids], claimed_by="", claimed_until=None)
+def hand_back(connection: Connection, rows: Iterable[Row[Any]]) -> None:
+    """Claimed effects, as ``claim`` gave them out, that this worker provably did not send.
+
+    They are as if it had never been given them: what a worker before it was given may still have been sent by that one.
+    """
+    for row in rows:
+        _set(connection, [{"of_id": row.id}], claimed_by=row.claimed_by, claimed_until=None)
 
 
 def release(connection: Connection, ids: Iterable[int]) -> None:

@@ -9,6 +9,7 @@ import pytest
 from swapsync.domain.catalogue import Action, Code
 from swapsync.domain.notes import Milestone
 from swapsync.domain.orders import OrderLine, SkuHistory
+from swapsync.domain.reasons import Verdict
 from swapsync.domain.returns import (
     Condition,
     Delivery,
@@ -710,6 +711,57 @@ def test_units_credited_to_another_return_are_never_credited_twice() -> None:
     decision = all_decided(elsewhere, approved(line(quantity=2), return_id="R2"))["R2"]
     assert decision.credit == ()
     assert codes(decision) == [Code.ORDER_CHANGED]
+
+
+OPEN = {"status": ReturnStatus.OPEN, "qc": SwapQc.PENDING}
+
+
+@pytest.mark.parametrize(
+    ("came", "credited"),
+    [
+        ({"ret": {"delivery": Delivery.IN_TRANSIT}}, True),
+        ({"ret": {"delivery": Delivery.IN_TRANSIT}, "found": Condition.MISSING}, True),
+        ({"ret": {"delivery": Delivery.DELIVERED}}, False),
+        ({"ret": {"delivery": Delivery.IN_TRANSIT}, "found": Condition.SELLABLE}, False),
+    ],
+)
+@pytest.mark.parametrize(
+    ("first_line", "code"),
+    [({"quantity": 5}, Code.QUANTITY_EXCEEDS_ORDER), ({"remedy": Remedy.ASK}, Code.INSPECTION_REVIEW)],
+)
+def test_a_line_that_a_person_denied_keeps_its_units_only_if_its_goods_came(
+    came: dict[str, Any], credited: bool, first_line: dict[str, Any], code: Code
+) -> None:
+    seen = [finding(came["found"], 1)] if "found" in came else []
+    first = facts(a_return(line(**first_line), return_id="R1", **OPEN | came["ret"]), *seen)
+    first = replace(first, rulings=ruled(decided(first), code, Action.DENY))
+    second = approved(return_id="R2", day=1)
+
+    decisions = all_decided(first, second)
+
+    assert money(decisions["R1"]) == []
+    assert money(decisions["R2"]) == (ALL_OF_IT if credited else [])
+    assert codes(decisions["R2"]) == ([] if credited else [Code.QUANTITY_EXCEEDS_ORDER])
+
+
+def test_a_line_that_a_person_denied_keeps_the_units_that_were_credited_before() -> None:
+    first = approved(line(quantity=2), return_id="R1")
+    first = changed(after(first, decided(first)), lines=(line(quantity=5),), delivery=Delivery.IN_TRANSIT, **OPEN)
+    assert money(all_decided(first, approved(return_id="R2", day=1))["R2"]) == []
+
+
+def test_a_person_who_denies_an_order_line_that_changed_has_no_more_of_it_credited() -> None:
+    one = facts(a_return(**OPEN), finding(Condition.SELLABLE, 1))
+    paid = replace(after(one, decided(one)).credited[0], sold=(4, 10000, 2000))
+    one = replace(one, credited=(paid,), findings=(finding(Condition.SELLABLE, 2),))
+    of = order(sold(net=8000, tax=1600))
+    asked = decided(one, of)
+    assert codes(asked) == [Code.ORDER_CHANGED]
+    for action, amounts in ((Action.DENY, []), (Action.ACCEPT, [("mug", 1, 1500, 300)])):
+        decision = decided(replace(one, rulings=ruled(asked, Code.ORDER_CHANGED, action)), of)
+        assert (codes(decision), money(decision)) == ([], amounts)
+        [reason] = [each for each in decision.reasons if each.code is Code.ORDER_CHANGED]
+        assert reason.verdict is (Verdict.HOLDS if action is Action.DENY else Verdict.RELEASES)
 
 
 def test_credits_of_one_line_say_nothing_about_another() -> None:

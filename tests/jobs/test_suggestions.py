@@ -179,3 +179,15 @@ def test_nothing_is_read_for_what_was_settled_outside(desk: Desk, world: World) 
     run(desk(effects_from="2026-12-01T00:00:00Z"))
 
     assert details_read(world) == []
+
+
+def test_a_denied_return_whose_goods_never_came_leaves_its_units_open_for_an_orphan(desk: Desk, world: World) -> None:
+    s.order(world)
+    s.returned(world, s.back(quantity=9), **s.ANNOUNCED | {"return_status": "Closed"}, total=108)
+    s.second(world, s.back(quantity=10, **NO_IDS), **s.APPROVED, **NOWHERE, total=120)
+    place = desk()
+    run(place)
+
+    assert s.state(place) == "denied"
+    (suggestion,) = suggestions(place, "R2")
+    assert suggestion["covers"] == "1 of 1 lines"

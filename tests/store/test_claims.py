@@ -148,13 +148,17 @@ def test_many_workers_at_once_share_a_backlog_each_effect_once_and_each_order_in
         assert ids == sorted(ids)
 
 
-def test_a_credit_that_a_worker_was_given_may_be_out_and_is_not_withdrawn_unless_it_was_handed_back(
-    store: Store, clock: FixedClock
+@pytest.mark.parametrize(("given_before", "becomes"), [(False, "withdrawn"), (True, "pending")])
+def test_a_credit_that_any_worker_was_given_and_did_not_hand_back_may_be_out_and_is_not_withdrawn(
+    store: Store, clock: FixedClock, given_before: bool, becomes: str
 ) -> None:
     credit = Effect(Kind.CREDIT, "swap:ret-1:credit:1", "#5001", {}, "A", "ret-1")
     with store.transaction() as connection:
         outbox.enqueue(connection, "default", [credit], clock.now())
-    [row] = claim(store, clock, worker(store, clock, "dies"), Kind.CREDIT)
+    if given_before:
+        claim(store, clock, worker(store, clock, "dies"), Kind.CREDIT)
+        clock.forward(hours=1)
+    [row] = claim(store, clock, worker(store, clock, "finds the other side down"), Kind.CREDIT)
     clock.forward(hours=1)
 
     def state_after_withdrawing() -> str | None:
@@ -164,8 +168,8 @@ def test_a_credit_that_a_worker_was_given_may_be_out_and_is_not_withdrawn_unless
 
     assert state_after_withdrawing() == "pending"
     with store.transaction() as connection:
-        outbox.hand_back(connection, [row.id])
-    assert state_after_withdrawing() == "withdrawn"
+        outbox.hand_back(connection, [row])
+    assert state_after_withdrawing() == becomes
 
 
 def test_a_retry_begins_anew_and_brings_nothing_back_that_was_sent_or_withdrawn(
