@@ -27,6 +27,7 @@ from swapsync.store.db import Store
 from tests.contract_check import contract_checker
 
 logger.remove()
+os.environ.pop("COLUMNS", None)  # a parallel worker inherits 80, which would break the lines that tests look for
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
 

@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 
 import pytest
 from typer.main import get_command
+from typer.testing import CliRunner
 
 from swapsync.cli import app
 from swapsync.domain.catalogue import Code
@@ -23,6 +24,17 @@ PAGES = ("docs/commands.md", "docs/exceptions.md", "docs/settings.md")
 DECISIONS = sorted((DOCS / "decisions").glob("[0-9]*.md"))
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md")])
 MODULES = sorted((ROOT / "swapsync").rglob("*.py"))
+
+
+def _commands(group: Any, path: str) -> Iterator[tuple[str, Any]]:
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from _commands(command, f"{path} {name}")
+        else:
+            yield f"{path} {name}", command
+
+
+COMMANDS = dict(_commands(get_command(app), "swapsync"))
 
 
 def _name(path: Path) -> str:
@@ -49,9 +61,8 @@ def test_a_generated_page_is_as_the_code_would_write_it(generated: dict[str, str
 
 def test_every_command_and_option_has_its_place_in_the_reference() -> None:
     sections = dict(re.findall(r"^## (swapsync .+?)\n(.*?)(?=^## |\Z)", _read("docs/commands.md"), re.M | re.S))
-    known = dict(_commands(get_command(app), "swapsync"))
-    assert sections.keys() == known.keys()
-    for path, command in known.items():
+    assert sections.keys() == COMMANDS.keys()
+    for path, command in COMMANDS.items():
         for parameter in command.params:
             assert parameter.help, f"{path}: {parameter.name} says nothing about itself"
             assert parameter.help in sections[path]
@@ -59,12 +70,16 @@ def test_every_command_and_option_has_its_place_in_the_reference() -> None:
                 assert re.search(rf"`[^`]*{option}\b[^`]*`", sections[path]), f"{path} {option}"
 
 
-def _commands(group: Any, path: str) -> Iterator[tuple[str, Any]]:
-    for name, command in group.commands.items():
-        if hasattr(command, "commands"):
-            yield from _commands(command, f"{path} {name}")
-        else:
-            yield f"{path} {name}", command
+@pytest.mark.parametrize("group", ["swapsync", *sorted({path.rsplit(" ", 1)[0] for path in COMMANDS} - {"swapsync"})])
+def test_each_list_of_commands_fits_a_narrow_terminal_and_says_what_a_command_does(group: str) -> None:
+    answer = CliRunner().invoke(app, [*group.split()[1:], "--help"], terminal_width=80, prog_name="swapsync")
+
+    listed = re.findall(r"^  ([a-z-]+)  +(.+)$", answer.stdout.split("Commands:")[1], re.M)
+    assert listed
+    for name, says in listed:
+        assert re.fullmatch(r"\S.*[^.]\.", says), f"{group} {name} is cut off: {says}"
+        if f"{group} {name}" in COMMANDS:
+            assert says.split()[0].endswith("s"), f"{group} {name} begins with {says.split()[0]}: say what it does"
 
 
 def test_every_setting_has_its_row() -> None:
@@ -115,8 +130,7 @@ def test_every_document_can_be_reached_from_the_readme() -> None:
 
 
 def test_the_commands_that_documents_tell_people_to_type_exist() -> None:
-    known = {path for path, _ in _commands(get_command(app), "swapsync")}
-    known |= {path.rsplit(" ", 1)[0] for path in known}
+    known = COMMANDS.keys() | {path.rsplit(" ", 1)[0] for path in COMMANDS}
     for document in DOCUMENTS:
         if document.name == "CHANGELOG.md":  # it also names what is still missing
             continue

@@ -270,6 +270,6 @@ def test_a_dry_command_tells_scripts_and_people_and_leaves_no_store_behind(
 
     people = command(*arguments, "--dry-run").stdout
     assert "credit 132.48 GBP for RMA 30001, PO PO-98401" in people
-    assert "0 writes were sent to sparklayer" in people
+    assert "0 writes were sent to SparkLayer" in people
     assert "the store is as it was" in people
     assert s.writes(world) == []

@@ -3,7 +3,7 @@
 import atexit
 import gc
 import sys
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -32,6 +32,25 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Turns returns in Swap into credit notes, restocks and status on SparkLayer orders.",
 )
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"swapsync {version('swapsync')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _before_any_command(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit."),
+    ] = False,
+) -> None: ...
+
+
 for commands in (
     demo,
     run,

@@ -31,7 +31,7 @@ def backfill(
     site: SiteOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Read older returns and orders window by window, and do what follows from them; an interrupted call is resumed."""
+    """Reads older returns and orders, window by window. What follows from them is done; an interrupted call goes on."""
     from swapsync.clock import Clock
 
     clock = Clock()

@@ -28,7 +28,7 @@ def pause(
     job: JobOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Has jobs skipped by every worker, daemon and cron run until they are resumed; what runs now is finished."""
+    """Has jobs skipped until they are resumed. Every worker skips them; what runs now is finished."""
     from swapsync.clock import Clock
     from swapsync.store import controls
     from swapsync.store.views import known_sites
@@ -46,7 +46,7 @@ def pause(
 
 
 def resume(site: SiteOption = None, job: JobOption = None, json: JsonOption = False) -> None:
-    """Lets paused jobs run again; without --job, all of the merchant's."""
+    """Lets paused jobs run again. Without --job: all of the merchant's."""
     from swapsync.clock import Clock
     from swapsync.store import controls
 

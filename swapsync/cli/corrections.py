@@ -20,7 +20,10 @@ def void(
     site: SiteOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Voids a delivered credit note by its opposite, to go out with the next sync; the return waits for a person."""
+    """Voids a credit note that was delivered, by its opposite.
+
+    The void goes out with the next sync; the return then waits for a person.
+    """
     from swapsync.clock import Clock
     from swapsync.jobs.corrections import VoidRefused, void_credit_note
     from swapsync.store import views

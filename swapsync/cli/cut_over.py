@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from swapsync.jobs.plan import Plan
     from swapsync.settings import SiteSettings
 
-cut_over = typer.Typer(no_args_is_help=True, help="The cut-over: from when on returns are credited, moved and noted.")
+cut_over = typer.Typer(no_args_is_help=True, help="Cut-over: from when on swapsync acts, and moving it.")
 
 
 def register(app: typer.Typer) -> None:
@@ -23,7 +23,7 @@ def register(app: typer.Typer) -> None:
 
 @cut_over.command("show")
 def show(site: SiteOption = None, json: JsonOption = False) -> None:
-    """Shows each merchant's cut-over as it is stored, what the settings say, and how many returns ended before it."""
+    """Shows each merchant's cut-over, stored and set. Also how many returns ended before it."""
     from swapsync.cli.output import print_json, print_table
     from swapsync.moments import or_none
     from swapsync.store import views
@@ -44,7 +44,11 @@ def show(site: SiteOption = None, json: JsonOption = False) -> None:
         print_json(items)
         return
     columns = ("site", "cut-over", "the settings say", " settled outside")
-    print_table("Cut-over", columns, [[*item.values()] for item in items])
+    rows = [
+        (item["site"], item["effects_from"] or "not run yet", item["setting"] or "nothing", item["settled_outside"])
+        for item in items
+    ]
+    print_table("Cut-over", columns, rows)
 
 
 @cut_over.command("move")
@@ -56,9 +60,9 @@ def move(
     site: SiteOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Shows what would follow from another cut-over, and with --yes moves it. Moving back brings returns to life."""
+    """Shows what another cut-over would mean; --yes moves it. Moving back brings returns to life."""
     from swapsync.cli.backfill import moment
-    from swapsync.cli.output import print_json
+    from swapsync.cli.output import counted, print_json
     from swapsync.clock import Clock
     from swapsync.jobs.cut_over import MoveRefused, preview_move
     from swapsync.jobs.cut_over import move as move_it
@@ -91,11 +95,12 @@ def move(
         )
     else:
         typer.echo(f"Site {chosen.slug}: the cut-over moved from {to_text(done.before)} to {to_text(done.to)}")
-        typer.echo(f"{len(done.alive)} returns live again, {len(done.outside)} settled outside; swapsync sync goes on")
+        alive = counted(len(done.alive), "return")
+        typer.echo(f"{alive} live again, {len(done.outside)} settled outside; swapsync sync goes on")
 
 
 def _show(moved: "Moved", plan: "Plan", json: bool) -> None:
-    from swapsync.cli.output import print_json
+    from swapsync.cli.output import counted, print_json
     from swapsync.cli.plan import plans_as_json, print_writes
     from swapsync.moments import to_text
 
@@ -115,10 +120,11 @@ def _show(moved: "Moved", plan: "Plan", json: bool) -> None:
         )
         return
     typer.echo(f"Site {plan.site}: from {to_text(moved.before)} to {to_text(moved.to)}")
-    typer.echo(f"{len(moved.alive)} returns would be live again, {len(moved.outside)} would count as settled outside")
+    alive = counted(len(moved.alive), "return")
+    typer.echo(f"{alive} would be live again, {len(moved.outside)} would count as settled outside")
     for currency, total in totals.items():
-        typer.echo(f"{total['count']} credits of {total['gross']} {currency} together would be issued")
-    print_writes(f"{len(plan.writes)} effects planned", plan.writes)
+        typer.echo(f"{counted(total['count'], 'credit')}, {total['gross']} {currency} together, would be issued")
+    print_writes(f"{counted(len(plan.writes), 'effect')} planned", plan.writes)
     for run in plan.runs:
         if run.error:
             typer.echo(f"{run.job} failed: {run.error}")

@@ -11,7 +11,7 @@ def register(app: typer.Typer) -> None:
 
 
 def daemon(site: SiteOption = None) -> None:
-    """Run every job on its own schedule until SIGTERM or Ctrl-C; what is running then is finished first."""
+    """Runs every job on its own schedule. SIGTERM or Ctrl-C ends it; what is running then is finished first."""
     from signal import SIGINT
 
     from swapsync.clock import Clock

@@ -26,7 +26,7 @@ NumberOption = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Adds the commands."""
-    db = typer.Typer(no_args_is_help=True, help="The staging store: its schema and its backups.")
+    db = typer.Typer(no_args_is_help=True, help="Staging store: its schema and its backups.")
     for command in (upgrade, backup, restore, restored):
         db.command()(command)
     app.add_typer(db, name="db")
@@ -58,7 +58,10 @@ def upgrade() -> None:
 
 
 def backup(file: FileArgument) -> None:
-    """Copies a SQLite store to a new file, while it is in use, and verifies the copy. PostgreSQL has pg_dump for it."""
+    """Copies a SQLite store to a new file, while it is in use.
+
+    The copy is verified. PostgreSQL has pg_dump for it.
+    """
     from swapsync.store.backup import BackupError, back_up
 
     settings = load(require_sites=False)
@@ -77,9 +80,10 @@ def backup(file: FileArgument) -> None:
 
 
 def restore(file: FileArgument, number: NumberOption = None, site: SiteOption = None) -> None:
-    """Puts a backup in the place of a SQLite store; the store that was there is kept beside it.
+    """Puts a backup in the place of a SQLite store.
 
-    From then on swapsync looks before it writes for every return of the time before (docs/operations.md).
+    The store that was there is kept beside it. From then on swapsync looks before it writes for every return of the
+    time before (docs/operations.md).
     """
     from swapsync.clock import Clock
     from swapsync.jobs.restored import mark_restored
@@ -107,7 +111,10 @@ def restore(file: FileArgument, number: NumberOption = None, site: SiteOption = 
 
 
 def restored(number: NumberOption = None, site: SiteOption = None) -> None:
-    """Says that the store was restored by other means, such as pg_restore: before anything runs on it again."""
+    """Says that the store was restored by other means.
+
+    After pg_restore, say, and before anything runs on it again.
+    """
     from swapsync.clock import Clock
     from swapsync.jobs.restored import mark_restored
 
@@ -136,5 +143,8 @@ def _numbers(store: "Store", site: str | None, number: int | None) -> dict[str, 
 
 
 def _described(copy: "Copy") -> str:
-    counts = ", ".join(f"{number} {name.replace('_', ' ')} rows" for name, number in copy.counts.items() if number)
-    return f"schema {copy.revision}, verified; {counts or 'empty'}"
+    from swapsync.cli.output import counted
+
+    holds = {"return_authorisation": "return", "credit_note": "credit note", "exception": "exception", "event": "event"}
+    counts = ", ".join(counted(copy.counts[table], name) for table, name in holds.items() if table in copy.counts)
+    return f"schema {copy.revision}, every table verified; {counts}"

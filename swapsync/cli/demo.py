@@ -38,7 +38,7 @@ def demo(
         bool, typer.Option("--serve/--no-serve", help="Keep the look-alikes running until Ctrl-C, or end at once.")
     ] = True,
 ) -> None:
-    """Runs the main job against local look-alikes of Swap and SparkLayer, and explains what came of it.
+    """Runs the main job on look-alikes of both systems. It explains what came of it.
 
     It reads no .env, no configuration file and no SWAPSYNC_ variable, and leaves its files in a new temporary folder.
     """
@@ -94,7 +94,10 @@ def sandbox(
         typer.Option("--csv", metavar="FILE", help="Data composed from a CSV in the shape of Online Retail II."),
     ] = None,
 ) -> None:
-    """Serves local look-alikes of Swap and SparkLayer until Ctrl-C; prints the settings that point to them."""
+    """Serves look-alikes of both systems until Ctrl-C.
+
+    It prints the settings that point to them.
+    """
     from swapsync.sandbox.server import Sandbox
     from swapsync.sandbox.world import World
 

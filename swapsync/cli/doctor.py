@@ -42,7 +42,10 @@ def register(app: typer.Typer) -> None:
 
 
 def doctor(site: SiteOption = None, json: JsonOption = False) -> None:
-    """Looks at settings, database, both systems, clock and stock locations, and says what to mend. Writes nothing."""
+    """Checks the set-up and says what to mend.
+
+    It looks at settings, database, both systems, clock, stock locations and cut-over, and writes nothing.
+    """
     settings = load(site)
     checks = list(_checks(settings, narrowed=site is not None))
     if json:
@@ -72,6 +75,7 @@ def _checks(settings: "Settings", *, narrowed: bool) -> Iterator[Check]:
 
 def _settings(settings: "Settings", *, narrowed: bool) -> Iterator[Check]:
     """``narrowed``: only one site was loaded, so whether it goes with the others (one account each) is asked here."""
+    from swapsync.cli.output import counted
     from swapsync.settings import SettingsError, load_settings
 
     for warning in settings.warnings:
@@ -85,7 +89,7 @@ def _settings(settings: "Settings", *, narrowed: bool) -> Iterator[Check]:
             return
     if not settings.warnings:
         slugs = ", ".join(site.slug for site in settings.sites)
-        yield Check(None, "settings", "ok", f"complete for {len(settings.sites)} site(s): {slugs}")
+        yield Check(None, "settings", "ok", f"complete for {counted(len(settings.sites), 'site')}: {slugs}")
 
 
 # -- the store -------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from swapsync.cli.context import JsonOption, SiteOption, UserError, load, opened
-from swapsync.cli.output import print_json, print_table, printable
+from swapsync.cli.output import print_json, print_table, printable, wrapped
 from swapsync.domain.catalogue import Code, Owner
 from swapsync.domain.returns import Logistics, Settlement
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from swapsync.store.db import Store
     from swapsync.store.views import Page
 
-returns = typer.Typer(no_args_is_help=True, help="Returns: what buyers send back, and how far each one is.")
-credit_notes = typer.Typer(no_args_is_help=True, help="Credit notes that were issued for returns.")
-exceptions = typer.Typer(no_args_is_help=True, help="Exceptions: what a person must look at before it goes on.")
-outbox = typer.Typer(no_args_is_help=True, help="Outbox: what is still to be written to SparkLayer, and what gave up.")
+returns = typer.Typer(no_args_is_help=True, help="Returns: list, show, and preview what would follow.")
+credit_notes = typer.Typer(no_args_is_help=True, help="Credit notes: list, show, and void a wrong one.")
+exceptions = typer.Typer(no_args_is_help=True, help="Exceptions: what a person must look at, and decide.")
+outbox = typer.Typer(no_args_is_help=True, help="Outbox: what is still to be delivered, and what gave up.")
 
 PEOPLE_READ = 50
 
@@ -269,7 +269,7 @@ _NOTE_COLUMNS: Columns = {
     "void": lambda note: (
         f"of {note['voids']}" if note["voids"] else f"by {note['voided_by']}" if note["voided_by"] else ""
     ),
-    "PO": lambda note: note["po_number"],
+    "PO": lambda note: note["po_number"] or "(none)",
 }
 
 
@@ -279,7 +279,7 @@ def show_credit_note(
     site: SiteOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Shows one credit note with its lines, and whether it stands on the SparkLayer order."""
+    """Shows one credit note with its lines and its delivery."""
     from swapsync.store import views
 
     with _store_for(site) as (_, store), store.reading() as connection:
@@ -376,7 +376,9 @@ def list_exceptions(
             "who": lambda row: row["assignee"],
             "RMA": lambda row: row["rma_number"],
             "order": lambda row: row["order_name"],
-            "what is the matter": lambda row: f"{row['code']}: {row['detail']}",
+            "what is the matter": lambda row: (
+                f"{row['code']}: {row['detail']}" + (f" ({row['resolution']})" if row["resolution"] else "")
+            ),
         },
         json,
     )
@@ -384,7 +386,7 @@ def list_exceptions(
 
 def _due(row: Item, now: str) -> str:
     if row["resolved_at"]:
-        return "resolved"
+        return f"resolved {row['resolved_at'][:10]}"
     return f"{row['due_at'][:10]}{' overdue' if row['due_at'] < now else ''}"
 
 
@@ -392,7 +394,7 @@ def _group_columns(by: str) -> Columns:
     return {
         " open": lambda row: row["open"],
         "code": lambda row: row["code"],
-        **({} if by == "code" else {by.replace("_", " "): lambda row: row[by]}),
+        **({} if by == "code" else {by.removesuffix("_name"): lambda row: row[by]}),
         "first due": lambda row: _when(row["due_at"]),
     }
 
@@ -403,7 +405,7 @@ def show_exception(
     site: SiteOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Explains one exception: what it means, what to do, and how to decide it."""
+    """Explains one exception: its meaning and how to decide it."""
     from swapsync.store import views
 
     with _store_for(site) as (_, store), store.reading() as connection:
@@ -442,10 +444,13 @@ def _print_exception(item: Item) -> None:
         if item["status"] == "open" and "action" in suggestion:
             value = shlex.quote(printable(suggestion["value"]))
             typer.echo(f"    {_resolving(item, suggestion['action'], value)}")
-    if item["status"] == "open":
+    if item["suggestions"]:
+        typer.echo()
+    if item["status"] == "open" and item["actions"]:
         for action in item["actions"]:
             value = f'"{NEEDS_VALUE[action]}"' if action in NEEDS_VALUE else ""
             typer.echo(f"  {_resolving(item, action, value)}")
+        typer.echo()
     _print_rows(
         "History",
         {
@@ -481,7 +486,7 @@ def list_outbox(
     site: SiteOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Lists what is still to be written to SparkLayer, and what gave up."""
+    """Lists what is still to be delivered, and what gave up."""
     from swapsync.store import views
 
     if state is None:
@@ -516,7 +521,7 @@ def retry_deliveries(
     site: SiteOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Has deliveries tried again with the next sync, also those that gave up."""
+    """Has deliveries that gave up tried again. It happens with the next sync."""
     from swapsync.clock import Clock
     from swapsync.store import views
     from swapsync.store.events import Event, record_events
@@ -534,7 +539,7 @@ def retry_deliveries(
     with _store_for(site) as (_, store), store.transaction() as connection:
         effects = views.list_outbox(connection, site=site, states=["failed"], ids=wanted, kind=kind).rows
         if unknown := set(wanted or ()) - {effect["id"] for effect in effects}:
-            raise UserError(f"the outbox has no {', '.join(map(str, sorted(unknown)))}; nothing was changed")
+            raise UserError(f"the outbox has no delivery {', '.join(map(str, sorted(unknown)))}; nothing was changed")
         retried: list[int] = []
         for slug in sorted({effect["site"] for effect in effects}):
             lock_site(connection, slug)
@@ -564,7 +569,7 @@ def retry_deliveries(
 
 
 def status(site: SiteOption = None, json: JsonOption = False) -> None:
-    """Shows how each merchant's integration stands: jobs, backlog, open exceptions, what is owed to buyers."""
+    """Shows how each merchant's integration stands. Jobs, backlog, open exceptions, and what is owed to buyers."""
     from swapsync.settings import DEFAULT_PAYMENT_ROUTES
     from swapsync.store import views
 
@@ -672,5 +677,5 @@ def print_facts(title: str, facts: Mapping[str, object]) -> None:
     width = max(map(len, facts))
     for name, fact in facts.items():
         if fact:
-            typer.echo(f"  {name:{width}}  {printable(fact)}")
+            typer.echo(wrapped(f"  {name:{width}}  ", printable(fact)))
     typer.echo()

@@ -9,6 +9,9 @@ if TYPE_CHECKING:
     from swapsync.jobs.plan import Plan, Write
 
 
+_NAMES = {"swap": "Swap", "sparklayer": "SparkLayer"}
+
+
 def write_as_json(write: "Write") -> dict[str, Any]:
     """One write with its parts."""
     return dict(write.facts) | {
@@ -39,11 +42,13 @@ def print_writes(title: str, writes: "Sequence[Write]") -> None:
 
 def print_plans(plans: "Iterable[Plan]") -> None:
     """What would be written outside for each site, and the count of what was sent instead."""
+    from swapsync.cli.output import counted
+
     for plan in plans:
-        print_writes(f"Site {plan.site}: {len(plan.writes)} effects planned", plan.writes)
+        print_writes(f"Site {plan.site}: {counted(len(plan.writes), 'effect')} planned", plan.writes)
         for system, sent in _sent(plan):
-            counted = _counted(sent)
-            typer.echo(f"Site {plan.site}: {counted['read']} reads and {counted['write']} writes were sent to {system}")
+            reads, writes = (counted(number, kind) for kind, number in _counted(sent).items())
+            typer.echo(f"Site {plan.site}: {reads} and {writes} were sent to {_NAMES.get(system, system)}")
     typer.echo("Nothing was written outside, and the store is as it was: all of this was done on a copy of it.")
 
 

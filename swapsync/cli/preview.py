@@ -18,9 +18,10 @@ def preview_return(
     site: SiteOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Shows what would be credited, moved and noted for one return, and why, rule by rule.
+    """Shows what would follow for one return, rule by rule.
 
-    It rests on what the last polls read; nothing is written and nothing is sent.
+    What would be credited, moved and noted, and why. It rests on what the last polls read; nothing is written and
+    nothing is sent.
     """
     from swapsync.clock import Clock
     from swapsync.jobs.cycle import open_workplace

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 _MONTH = re.compile(r"[0-9]{4}-[0-9]{2}")
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
-_SAYS = {"none": "nothing to settle yet"}
+_SETTLED = {"none": "nothing to settle yet"}
+_SAYS = {"void": "voided", "voids": "less voids issued", "credited": "so credited"}
 
 
 def register(app: typer.Typer) -> None:
@@ -47,7 +48,10 @@ def reconcile(
     json: JsonOption = False,
     site: SiteOption = None,
 ) -> None:
-    """Compares Swap's returns, SparkLayer's order record and our own ledger; writes the month-end files."""
+    """Compares both systems with our ledger for the month-end.
+
+    Differences open and close exceptions; with --out, the month-end files are written.
+    """
     from swapsync.cli.plan import print_plans
     from swapsync.clock import Clock
     from swapsync.jobs.compare import reconcile_sites
@@ -196,7 +200,7 @@ def _amount(difference: "Difference") -> str | None:
 def _print_for_people(
     period: "Period", runs: "Sequence[Plan]", reports: "Sequence[MonthEnd]", files: Sequence[Path]
 ) -> None:
-    from swapsync.cli.output import print_table, printable
+    from swapsync.cli.output import counted, print_table, printable
     from swapsync.moments import to_text
 
     typer.echo(f"From {to_text(period.since)} up to {to_text(period.until)}")
@@ -207,7 +211,7 @@ def _print_for_people(
             typer.echo(f"Site {run.site}: nothing in this period")
         if report.differences:
             print_table(
-                f"Site {run.site}: {len(report.differences)} differences",
+                f"Site {run.site}: {counted(len(report.differences), 'difference')}",
                 ("code", "RMA", "order", " amount", "", "detail"),
                 [(d.code, d.rma_number, d.order_name, _amount(d), d.currency, d.detail) for d in report.differences],
             )
@@ -225,14 +229,18 @@ def _lines(figures: dict[str, Any]) -> list[tuple[object, ...]]:
     """The figures of one currency, a line each; what is nothing at all is left out below the headings."""
     returned, notes = figures["returns"], figures["credit_notes"]
     named = [
-        ("returns announced in the period", figures["announced"]["count"], figures["announced"]["value"]),
-        ("returns of the period", returned["count"], returned["value"]),
+        ("returns submitted in it, at Swap's value", figures["announced"]["count"], figures["announced"]["value"]),
+        ("returns submitted, closed or credited in it, at Swap's value", returned["count"], returned["value"]),
         *(
-            (f"  {_SAYS.get(name) or name.replace('_', ' ')}", e["count"], e["value"])
+            (f"  {_SETTLED.get(name) or name.replace('_', ' ')}", e["count"], e["value"])
             for name, e in returned["by_settlement"].items()
         ),
         ("credit notes issued", notes["issued"]["count"], notes["issued"]["gross"]),
-        *((f"  {name}", notes[name]["count"], notes[name]["gross"]) for name in notes if name != "issued"),
+        *(
+            (f"  {_SAYS.get(name, name)}", notes[name]["count"], notes[name]["gross"])
+            for name in notes
+            if name != "issued"
+        ),
         ("  net", "", notes["issued"]["net"]),
         ("  tax", "", notes["issued"]["tax"]),
         ("refunded by the gateway", figures["gateway_refunds"]["count"], figures["gateway_refunds"]["amount"]),

@@ -1,4 +1,4 @@
-"""Commands that run the jobs: demo, sync, daemon, backfill, reconcile."""
+"""sync: one whole cycle of jobs for each site."""
 
 import sys
 from collections.abc import Sequence
@@ -27,7 +27,10 @@ def sync(
     dry_run: DryRunOption = False,
     json: JsonOption = False,
 ) -> None:
-    """One whole cycle for each merchant: read both systems, decide, write credits, restocks and notes."""
+    """Runs one whole cycle for each merchant.
+
+    It reads both systems, decides, and writes credits, restocks and notes.
+    """
     from swapsync.cli.plan import plans_as_json, print_plans
     from swapsync.clock import Clock
     from swapsync.jobs.cycle import JOBS, run_sites

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from swapsync.store.events import Head
 
-trail = typer.Typer(no_args_is_help=True, help="Audit trail: who did what and when, and whether the record is intact.")
+trail = typer.Typer(no_args_is_help=True, help="Audit trail: the proof that nobody touched the record.")
 
 
 def register(app: typer.Typer) -> None:
@@ -32,12 +32,13 @@ def verify_trail(
     site: SiteOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Checks that no entry of the audit trail was changed, removed, inserted or reordered since it was written.
+    """Checks that nobody touched the audit trail.
 
-    Exit code 3 when one was; the first such entry is named. Note the head that is printed somewhere else: a later run
-    with --head proves that not even the whole trail was written anew.
+    Exit code 3 when an entry was changed, removed, inserted or reordered since it was written; the first such entry is
+    named. Note the head that is printed somewhere else: a later run with --head proves that not even the whole trail
+    was written anew.
     """
-    from swapsync.cli.output import print_json, printable
+    from swapsync.cli.output import counted, print_json, printable
     from swapsync.store.events import verify
 
     head = _head(noted)
@@ -65,7 +66,7 @@ def verify_trail(
             if verdict.fault:
                 typer.echo(printable(f"{slug}: NOT intact: {verdict.fault}"))
                 continue
-            typer.echo(f"{slug}: intact, {verdict.head.count} entries, head {verdict.head}")
+            typer.echo(f"{slug}: intact, {counted(verdict.head.count, 'entry', 'entries')}, head {verdict.head}")
             if verdict.earlier:
                 typer.echo(
                     f"  the chain begins after {verdict.earlier} entries of an earlier version; they are unchanged too"

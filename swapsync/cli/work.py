@@ -122,6 +122,9 @@ def _print_intake(intake: "Intake", json: bool) -> None:
         typer.echo(printable(f"known already, line {entry.row}: RMA {entry.rma}, {entry.quantity} x {entry.sku}"))
     for entry, reason in intake.refused:
         typer.echo(printable(f"refused, line {entry.row}: {reason}"))
+    if any(entry.row for entry in [*intake.taken, *intake.repeated, *(entry for entry, _ in intake.refused)]):
+        counts = f"{len(intake.taken)} taken, {len(intake.repeated)} known already, {len(intake.refused)} refused"
+        typer.echo(f"{counts}; a corrected file can be loaded again, what was taken counts once")
 
 
 ExceptionIds = Annotated[list[int], typer.Argument(metavar="ID...", help="The exceptions' numbers.")]
@@ -150,6 +153,7 @@ def resolve(
 
     Each is decided by itself: one that can't be is named with the reason, and the others are decided.
     """
+    from swapsync.cli.output import counted
     from swapsync.jobs.rulings import rule
 
     if bool(ids) == bool(code):
@@ -157,7 +161,7 @@ def resolve(
     with opened(load(require_sites=False)) as store:
         chosen = list(dict.fromkeys(ids)) if ids else _open_ones(store, code, sku, order, site)
         if code and not yes:
-            raise UserError(f"{len(chosen)} open exceptions would be decided: {action}; say --yes to do it")
+            raise UserError(f"{action} would decide {counted(len(chosen), 'open exception')}; say --yes to do it")
         done, refused = _each(chosen, lambda i, told: rule(store, i, action, value=value, note=note, seen=seen, **told))
     if len(chosen) == 1 and refused:
         raise UserError(refused[chosen[0]])
@@ -190,7 +194,7 @@ def comment(
     exception_id: Annotated[int, typer.Argument(metavar="ID", help="The exception's number.")],
     text: Annotated[str, typer.Argument(metavar="TEXT", help="What to say.")],
 ) -> None:
-    """Adds a comment to an exception; exceptions show ID lists them."""
+    """Adds a comment to an exception. exceptions show ID lists them."""
     from swapsync.jobs.rulings import comment
 
     with opened(load(require_sites=False)) as store:
@@ -204,7 +208,7 @@ def _open_ones(store: "Store", code: Code | None, sku: str | None, order: str | 
     with store.reading() as connection:
         page = list_exceptions(connection, code=code, sku=sku, order=order, site=site)
     if not page.rows:
-        raise UserError(f"there is no such open exception of code {code}")
+        raise UserError(f"there is no open exception of code {code}{' like that' if sku or order or site else ''}")
     return [row["id"] for row in page.rows]
 
 

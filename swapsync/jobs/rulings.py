@@ -290,11 +290,12 @@ def _take_what_stands_for_ours(connection: Connection, row: Row[Any], now: datet
 
 
 def _link_order(connection: Connection, row: Row[Any], name: str, actor: str, now: datetime) -> None:
+    """``name``: the order's name, with or without its ``#``, or one of its ids."""
     found = list(
         connection.execute(
             select(orders.c.order_id).where(
                 orders.c.site == row.site,
-                or_(orders.c.visible == name, orders.c.platform_id == name, orders.c.order_id == name),
+                or_(orders.c.visible.in_((name, f"#{name}")), orders.c.platform_id == name, orders.c.order_id == name),
             )
         ).scalars()
     )

@@ -644,7 +644,7 @@ def test_what_was_delivered_already_is_named_and_stays_delivered(refused: Ask) -
     document = refused("outbox", "retry", str(sent["id"]), "--json").json
     answer = refused("outbox", "retry", str(sent["id"]))
 
-    assert document == {"retried": [], "already_sent": [sent["id"]]}
+    assert document == {"retried": [], "already_sent": [sent["id"]], "withdrawn": [], "written_off": []}
     assert "was delivered already" in answer.out
     assert sent in refused("outbox", "list", "--state", "sent", "--json").json
 
@@ -654,16 +654,24 @@ def test_an_unknown_id_is_named_and_nothing_is_retried(refused: Ask) -> None:
 
     answer = refused("outbox", "retry", str(failed["id"]), "777", "778")
 
-    assert (answer.code, answer.err) == (2, "swapsync: the outbox has no 777, 778; nothing was changed\n")
+    assert (answer.code, answer.err) == (2, "swapsync: the outbox has no delivery 777, 778; nothing was changed\n")
     assert refused("outbox", "list", "--json").json == [failed]
 
 
-@pytest.mark.parametrize("arguments", [(), ("1", "--failed"), ("1", "--kind", "note"), ("--failed", "--kind", "money")])
-def test_a_retry_says_what_to_retry_in_one_way(refused: Ask, arguments: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        ((), "by their ids"),
+        (("1", "--failed"), "by their ids"),
+        (("1", "--kind", "note"), "--kind narrows --all-failed"),
+        (("--failed", "--kind", "money"), "--kind money: there is no such kind"),
+    ],
+)
+def test_a_retry_says_what_to_retry_in_one_way(refused: Ask, arguments: tuple[str, ...], why: str) -> None:
     answer = refused("outbox", "retry", *arguments)
 
     assert answer.code == 2
-    assert "by their ids" in answer.err
+    assert why in answer.err
 
 
 def test_what_is_in_doubt_is_looked_for_first(desk: Desk, world: World, database_url: str, ask_store: Ask) -> None:

@@ -66,14 +66,15 @@ def test_an_alias_for_a_sku_that_the_order_lacks_is_refused(desk: Desk, world: W
     assert len(open_ones(place)) == 1
 
 
-def test_a_linked_order_settles_an_orphan(desk: Desk, world: World) -> None:
-    sold(world)
+@pytest.mark.parametrize("name", ["#77", "77", "5001"], ids=["name", "name without its #", "platform id"])
+def test_a_linked_order_settles_an_orphan(desk: Desk, world: World, name: str) -> None:
+    sold(world, visible="#77")
     approved(world, order_id="9999", order_name="#9999")
     place = desk()
     run(place)
     assert [row.code for row in open_ones(place)] == ["ORPHANED_RETURN"]
 
-    decide(place, "link-order", "#5001")
+    decide(place, "link-order", name)
 
     assert credited(world) == ["-48.00"]
 
