@@ -5,24 +5,22 @@ and share its value. The same facts always give the same decision, and what was 
 deciding again asks for nothing new (worker.md section 4).
 """
 
-import hashlib
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import astuple, dataclass, field
-from decimal import Decimal
-from enum import StrEnum
+from dataclasses import dataclass, field
 from fractions import Fraction
 
 from swapsync.domain import money
 from swapsync.domain.catalogue import RULE, Action, Code
-from swapsync.domain.kits import KitPart, Kits
+from swapsync.domain.facts import Case, Credited, LineKind, Policy, ReturnFacts, Route, Ruling, method_key
+from swapsync.domain.kits import Kits
 from swapsync.domain.matching import LineMatch, MatchedBy, match_kits, match_line
 from swapsync.domain.notes import Milestone
+from swapsync.domain.order_ledger import CreditLine, OrderLedger
 from swapsync.domain.orders import Order, OrderLine, SkuHistory
 from swapsync.domain.reasons import Holds, Reason, Verdict
 from swapsync.domain.returns import (
     Condition,
-    Finding,
     Inspection,
     Logistics,
     Remedy,
@@ -36,177 +34,11 @@ from swapsync.domain.returns import (
     logistics,
     unexpected,
 )
-from swapsync.domain.stock import Movement, Step, movements_due, on_hand
-from swapsync.domain.suggestions import Candidate, Suggestion, suggest_lines, suggest_orders
+from swapsync.domain.stock import Movement, movements_due, on_hand
+from swapsync.domain.suggestions import Suggestion, suggest_lines, suggest_orders
 
 UNANNOUNCED = "unannounced:"
 """What the subject of an ``UNEXPECTED_ITEM`` begins with that belongs to no line; its SKU follows."""
-
-
-class Route(StrEnum):
-    """How returns of an order are made good: by a credit note of ours, or by the payment gateway through Swap."""
-
-    CREDIT_NOTE = "credit_note"
-    GATEWAY = "gateway"
-
-
-def method_key(payment_method: str) -> str:
-    """A payment method in one spelling: lower case, letters and digits only."""
-    return "".join(c for c in payment_method.lower() if c.isalnum())
-
-
-class Shipping(StrEnum):
-    """How much of an order's carriage its credits give back: none of it, the share of the goods credited so far, or
-    all of it once every unit of the order is credited."""
-
-    NEVER = "never"
-    PRO_RATA = "pro_rata"
-    WHOLE_ORDER = "whole_order"
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """One merchant's rules. ``routes`` is keyed by ``method_key`` of the payment method, ``reasons`` by ``reason_key``.
-
-    ``approve_above``: the gross value of a credit, in its currency, above which a person approves it first.
-    """
-
-    settle_on: str = "swap_closed"
-    restock_on: str = "inspected"
-    uses_swap_qc: bool = True
-    po_required: bool = False
-    routes: Mapping[str, Route] = field(
-        default_factory=lambda: {
-            "onaccount": Route.CREDIT_NOTE,
-            "invoice": Route.CREDIT_NOTE,
-            "platformupfront": Route.GATEWAY,
-        }
-    )
-    amount_tolerance: Decimal = Decimal("0.05")
-    amount_tolerance_percent: Decimal = Decimal(1)
-    credit_shipping: Shipping = Shipping.NEVER
-    deduct_handling_fee: bool = False
-    approve_above: Decimal | None = None
-    reasons: Mapping[str, str] = field(default_factory=dict)
-    kits: Kits = field(default_factory=Kits)
-
-    def fingerprint(self) -> str:
-        """Equal for equal rules: what was decided by others is decided again."""
-        rules = [sorted(value.items()) if isinstance(value, Mapping) else value for value in astuple(self)]
-        return hashlib.sha256(repr(rules).encode()).hexdigest()
-
-
-@dataclass(frozen=True, slots=True)
-class Credited:
-    """Units of a returned line that a credit note of ours already covers; amounts in minor units.
-
-    ``sold``: quantity, net and tax of the order line when it was credited; None where that was not kept. ``sku`` and
-    ``currency`` are the credit note's.
-    """
-
-    line_id: str
-    order_line_key: str
-    quantity: int
-    net: int
-    tax: int
-    delivered: bool
-    sold: tuple[int, int, int] | None = None
-    sku: str = ""
-    currency: str = ""
-
-
-class LineKind(StrEnum):
-    """What a line of a credit note is for."""
-
-    GOODS = "goods"
-    SHIPPING = "shipping"
-    FEE = "fee"
-
-
-@dataclass(frozen=True, slots=True)
-class Extra:
-    """Carriage that a credit note of ours gave back, or a fee that it kept (negative); amounts in minor units."""
-
-    kind: LineKind
-    net: int
-    tax: int
-
-
-@dataclass(frozen=True, slots=True)
-class DeliveredCredit:
-    """A credit note of ours that stands in SparkLayer's ledger; ``gross`` in minor units of the order's currency."""
-
-    number: str
-    n: int
-    gross: int
-    po_number: str
-
-
-@dataclass(frozen=True, slots=True)
-class Voided:
-    """A credit note that another one, ``by``, undoes; ``gross`` in minor units. ``delivered``: it is undone outside."""
-
-    number: str
-    by: str
-    gross: int
-    reason: str
-    delivered: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Ruling:
-    """What a person decided about an exception. It holds as long as the exception says what they read."""
-
-    action: Action
-    value: str = ""
-    about: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class ReturnFacts:
-    """One return and everything known of it. ``credited_basis`` is its basis when it was first credited.
-
-    ``moved`` and ``move_counts``: units, and number of movements, by line id and SKU (a kit moves several), and step.
-    ``overdue``: delivered longer ago than the warehouse may take. ``vanished``: Swap no longer has it.
-    """
-
-    ret: Return
-    findings: tuple[Finding, ...] = ()
-    credited: tuple[Credited, ...] = ()
-    extras: tuple[Extra, ...] = ()
-    credited_basis: str = ""
-    credit_count: int = 0
-    delivered_credits: tuple[DeliveredCredit, ...] = ()
-    voids: tuple[Voided, ...] = ()
-    moved: Mapping[tuple[str, str], Mapping[Step, int]] = field(default_factory=dict)
-    move_counts: Mapping[tuple[str, str], Mapping[Step, int]] = field(default_factory=dict)
-    stock_skus: Mapping[str, str] = field(default_factory=dict)
-    settled_outside: bool = False
-    overdue: bool = False
-    vanished: bool = False
-    same_buyer: bool | None = None
-    rulings: Mapping[tuple[Code, str], Ruling] = field(default_factory=dict)
-
-    def moves(self, line_id: str, sku: str, step: Step) -> int:
-        """How many movements of a SKU there were on a line for this reason."""
-        return self.move_counts.get((line_id, sku), {}).get(step, 0)
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """An order with all of its returns; or a return without an order. ``aliases``: SKU in Swap -> SKU on orders.
-
-    ``candidates``: the orders that a return without one may be of; ``left_out`` older ones were not looked at.
-    ``left_behind``: what was credited on the order for returns that are of another order by now.
-    """
-
-    order: Order | None
-    returns: tuple[ReturnFacts, ...]
-    history: SkuHistory = field(default_factory=lambda: SkuHistory({}))
-    aliases: Mapping[str, str] = field(default_factory=dict)
-    candidates: tuple[Candidate, ...] = ()
-    left_out: int = 0
-    left_behind: tuple[Credited | Extra, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,23 +56,6 @@ class Problem:
     about: str = ""
     holds: Holds = Holds.NOTHING
     suggestions: tuple[Suggestion, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class CreditLine:
-    """Units of one returned line to be credited, carriage, or a fee that is kept (negative).
-
-    ``net`` and ``tax`` in minor units of the order's currency. ``sold``: the order line it is a share of.
-    """
-
-    line_id: str
-    order_line_key: str
-    sku: str
-    quantity: int
-    net: int
-    tax: int
-    kind: LineKind = LineKind.GOODS
-    sold: OrderLine | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,7 +87,7 @@ def decide(case: Case, policy: Policy) -> tuple[Decision, ...]:
     other return can bring the same goods; until they come, it leaves its units to the returns after it.
     """
     matches = {facts.ret.return_id: _match_lines(facts, case, policy.kits) for facts in case.returns}
-    ledger = _OrderLedger(case, matches)
+    ledger = OrderLedger(case, matches)
     competing = sorted(case.returns, key=lambda f: (not f.settled_outside, f.ret.submitted_at, f.ret.return_id))
     for facts in competing:
         if paid := {credited.line_id for credited in facts.credited}:
@@ -281,148 +96,8 @@ def decide(case: Case, policy: Policy) -> tuple[Decision, ...]:
     return tuple(_decide_return(facts, case, policy, ledger, matches[facts.ret.return_id]) for facts in competing)
 
 
-class _OrderLedger:
-    """What is left of each order line while its returns are gone through: units to claim, and value to credit.
-
-    ``units`` that were credited may be fractions, where parts of a kit came back.
-    """
-
-    def __init__(self, case: Case, matches: Mapping[str, Mapping[str, LineMatch]]) -> None:
-        self.granted: Counter[tuple[str, str]] = Counter()
-        self.claimed: Counter[str] = Counter()
-        self.parts: dict[str, Counter[KitPart]] = defaultdict(Counter)
-        self.claimants: dict[str, dict[str, str]] = {}
-        self.units: defaultdict[str, Fraction] = defaultdict(Fraction)
-        self.net: Counter[str] = Counter()
-        self.tax: Counter[str] = Counter()
-        self.shipping = [0, 0]
-        self.credited: dict[str, list[Credited]] = defaultdict(list)
-        self.worth = sum(line.gross for line in case.order.lines) if case.order else 0
-        for left in case.left_behind:
-            if isinstance(left, Extra):
-                self._count_extra(left)
-            else:
-                self.claimed[self._count(left, None, case.order)] += left.quantity
-        for facts in case.returns:
-            for credited in facts.credited:
-                self._count(credited, matches[facts.ret.return_id].get(credited.line_id), case.order)
-            for extra in facts.extras:
-                self._count_extra(extra)
-
-    def _count_extra(self, extra: Extra) -> None:
-        if extra.kind is LineKind.SHIPPING:
-            self.shipping[0] += extra.net
-            self.shipping[1] += extra.tax
-
-    def _count(self, credited: Credited, match: LineMatch | None, order: Order | None) -> str:
-        """Counts what was credited on its order line; returns the line's key.
-
-        Where the order names its lines anew, that is the line which the returned one fits now, or the only one that
-        carries its SKU.
-        """
-        key = credited.order_line_key
-        if order and order.line(key) is None:
-            alike = [line.key for line in order.lines if credited.sku and line.sku == credited.sku]
-            if match and match.order_line:
-                key = match.order_line.key
-            elif len(alike) == 1:
-                [key] = alike
-        self.units[key] += credited.quantity * (match.weight if match else 1)
-        self.net[key] += credited.net
-        self.tax[key] += credited.tax
-        self.credited[key].append(credited)
-        return key
-
-    def claim(self, ret: Return, line: ReturnLine, sold: OrderLine, part: KitPart | None) -> int:
-        """Takes up to a returned line's units that no earlier claim took; returns how many. A line claims once.
-
-        A whole kit takes its units of every part; of a part, those are left that no kit and no such part took.
-        """
-        name = ret.return_id, line.line_id
-        if name not in self.granted:
-            left = sold.quantity - self.claimed[sold.key]
-            taken = self.parts[sold.key]
-            if part:
-                left = left * part.quantity - taken[part]
-            else:
-                left -= max((-(-units // of.quantity) for of, units in taken.items()), default=0)
-            self.granted[name] = max(0, min(line.quantity, left))
-            if part:
-                taken[part] += self.granted[name]
-            else:
-                self.claimed[sold.key] += self.granted[name]
-            self.claimants.setdefault(sold.key, {})[ret.return_id] = ret.rma_number
-        return self.granted[name]
-
-    def release(self, ret: Return, line: ReturnLine, sold: OrderLine, part: KitPart | None) -> None:
-        """Leaves the units that a returned line took to later claims."""
-        units = self.granted[ret.return_id, line.line_id]
-        self.granted[ret.return_id, line.line_id] = 0
-        if part:
-            self.parts[sold.key][part] -= units
-        else:
-            self.claimed[sold.key] -= units
-
-    def credit(
-        self, line_id: str, line: OrderLine, sku: str, quantity: int, weight: Fraction, finest: Fraction
-    ) -> CreditLine | None:
-        """The next ``quantity`` units of an order line at their share of its value; None if that can't be right.
-
-        ``weight``: how much of a unit each of them is, less than 1 for parts of a kit; ``finest``: the least there is.
-
-        Cumulative rounding (rule 4): what was credited so far plus this is the rounded share of all units so far.
-        Where a unit is worth less than a minor unit, the credits so far can be ahead of their share, because units
-        worth nothing by themselves got no note; then nothing is due until the share has caught up.
-        """
-        before = self.net[line.key], self.tax[line.key]
-        units = self.units[line.key] + quantity * weight
-        if units > line.quantity:
-            return None
-        net = money.share(line.net, units, line.quantity) - before[0]
-        tax = money.share(line.tax, units, line.quantity) - before[1]
-        tiny = all(
-            done <= total and total * finest < line.quantity
-            for done, total in zip(before, (line.net, line.tax), strict=True)
-        )
-        if min(net, tax) < 0 and not tiny:
-            return None
-        net, tax = max(net, 0), max(tax, 0)
-        if net + tax > self.worth - self.net.total() - self.tax.total():
-            return None
-        self.units[line.key] = units
-        self.net[line.key] += net
-        self.tax[line.key] += tax
-        return CreditLine(line_id, line.key, sku, quantity, net, tax, sold=line)
-
-    def credit_shipping(self, order: Order, policy: Shipping) -> CreditLine | None:
-        """The carriage that is due by now and was not credited yet; None if there is none.
-
-        Cumulative like the goods: pro rata by the gross value of all goods credited so far.
-        """
-        value = sum(line.gross for line in order.lines)
-        done = value
-        if policy is Shipping.PRO_RATA:
-            done = max(0, min(value, self.net.total() + self.tax.total()))
-        elif policy is Shipping.NEVER or any(self.units[line.key] < line.quantity for line in order.lines):
-            return None
-        if value <= 0:
-            return None
-        net = max(0, money.share(order.shipping_net, done, value) - self.shipping[0])
-        tax = max(0, money.share(order.shipping_tax, done, value) - self.shipping[1])
-        self.shipping = [self.shipping[0] + net, self.shipping[1] + tax]
-        return CreditLine(":shipping", "", "", 1, net, tax, LineKind.SHIPPING) if net or tax else None
-
-    def snapshot(self) -> tuple[defaultdict[str, Fraction], Counter[str], Counter[str], list[int]]:
-        """What is credited so far, to ``rewind`` to."""
-        return self.units.copy(), self.net.copy(), self.tax.copy(), list(self.shipping)
-
-    def rewind(self, snapshot: tuple[defaultdict[str, Fraction], Counter[str], Counter[str], list[int]]) -> None:
-        """Takes back the credits since: they wait for a person, so they don't count yet."""
-        self.units, self.net, self.tax, self.shipping = snapshot
-
-
 def _decide_return(
-    facts: ReturnFacts, case: Case, policy: Policy, ledger: _OrderLedger, matches: Mapping[str, LineMatch]
+    facts: ReturnFacts, case: Case, policy: Policy, ledger: OrderLedger, matches: Mapping[str, LineMatch]
 ) -> Decision:
     ret = facts.ret
     where, seen = logistics(ret), inspection(ret, facts.findings)
@@ -509,7 +184,7 @@ def _no_line(line: ReturnLine, match: LineMatch) -> str:
 
 
 def _claim(
-    ret: Return, lines: Iterable[ReturnLine], matches: Mapping[str, LineMatch], ledger: _OrderLedger
+    ret: Return, lines: Iterable[ReturnLine], matches: Mapping[str, LineMatch], ledger: OrderLedger
 ) -> dict[str, int]:
     granted = {}
     for line in lines:
@@ -675,7 +350,7 @@ class _Book:
 
     # -- line by line ------------------------------------------------------------------------------------------------
 
-    def check_line(self, line: ReturnLine, match: LineMatch, granted: int, ledger: _OrderLedger) -> None:
+    def check_line(self, line: ReturnLine, match: LineMatch, granted: int, ledger: OrderLedger) -> None:
         if line.remedy is Remedy.UNKNOWN:
             self._hold(line, Code.UNKNOWN_VALUE, f"swapsync has no meaning for return type {line.return_type!r}")
         if match.order_line is None:
@@ -819,7 +494,7 @@ class _Book:
         return not self._takes_a_verdict(line) or self._verdict(line) is Action.CREDIT
 
     def credit(
-        self, matches: Mapping[str, LineMatch], granted: Mapping[str, int], ledger: _OrderLedger
+        self, matches: Mapping[str, LineMatch], granted: Mapping[str, int], ledger: OrderLedger
     ) -> tuple[CreditLine, ...]:
         """The lines of the next credit note: accepted units that none covers yet. Empty when worth nothing."""
         if self.denied:

@@ -18,8 +18,8 @@ from swapsync.connectors.errors import CredentialsRejected, NotFound, RemoteErro
 from swapsync.connectors.sparklayer import OrderRef
 from swapsync.domain import money
 from swapsync.domain.catalogue import Code
+from swapsync.domain.facts import Route, method_key
 from swapsync.domain.returns import ReturnStatus
-from swapsync.domain.settlement import Route, method_key
 from swapsync.jobs.cycle import JOBS, SITES_AT_ONCE, RunRecord, open_workplace, run_job
 from swapsync.jobs.delivery import STOP_AFTER
 from swapsync.jobs.plan import Plan, add_plan

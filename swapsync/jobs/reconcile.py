@@ -8,10 +8,11 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, and_, bindparam, insert, select, update
 
 from swapsync.domain import money, notes
+from swapsync.domain.facts import Case, Policy, ReturnFacts, Route, method_key
 from swapsync.domain.notes import Milestone
 from swapsync.domain.orders import Order
 from swapsync.domain.returns import Return, reason_code
-from swapsync.domain.settlement import Case, Decision, Policy, ReturnFacts, Route, decide, method_key
+from swapsync.domain.settlement import Decision, decide
 from swapsync.domain.stock import ROUTE, Location, Movement
 from swapsync.jobs.reread import reread_taught_words
 from swapsync.jobs.stock_levels import OURS, ledger_levels, level_effect

@@ -9,7 +9,8 @@ from sqlalchemy import ColumnElement, Connection, Row, and_, insert, or_, select
 from swapsync.connectors.reading import folded
 from swapsync.connectors.swap_reader import MEANINGS
 from swapsync.domain.catalogue import CATALOGUE, Action, Code
-from swapsync.domain.settlement import UNANNOUNCED, Route, method_key
+from swapsync.domain.facts import Route, method_key
+from swapsync.domain.settlement import UNANNOUNCED
 from swapsync.domain.stock import Location, Proof
 from swapsync.jobs import restored, stock_drift
 from swapsync.jobs.compare import SUBJECT as CREDIT_SUBJECT

@@ -10,8 +10,8 @@ from sqlalchemy import Connection as SqlConnection
 from swapsync.clock import Clock
 from swapsync.connectors.sparklayer import OrderRef, SparkLayerClient
 from swapsync.connectors.swap import SwapClient
+from swapsync.domain.facts import Policy, Shipping
 from swapsync.domain.kits import Kits
-from swapsync.domain.settlement import Policy, Shipping
 from swapsync.domain.stock import Location
 from swapsync.settings import SiteSettings
 from swapsync.store import leases, runs

@@ -7,10 +7,11 @@ from typing import Any
 
 from swapsync.domain import money
 from swapsync.domain.catalogue import CATALOGUE
+from swapsync.domain.facts import method_key
+from swapsync.domain.order_ledger import CreditLine
 from swapsync.domain.orders import Order
 from swapsync.domain.reasons import Holds, Reason, Verdict
 from swapsync.domain.returns import ReturnLine, found
-from swapsync.domain.settlement import CreditLine, method_key
 from swapsync.domain.stock import ROUTE
 from swapsync.jobs.plan import writes
 from swapsync.jobs.reconcile import Preview

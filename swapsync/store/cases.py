@@ -7,9 +7,9 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, and_, exists, or_, select
 
 from swapsync.domain.catalogue import Action, Code
+from swapsync.domain.facts import Case, Credited, DeliveredCredit, Extra, LineKind, ReturnFacts, Ruling, Voided
 from swapsync.domain.orders import Order, OrderLine, SkuHistory, same_buyer
 from swapsync.domain.returns import Condition, Delivery, Finding, Remedy, Return, ReturnLine, ReturnStatus, SwapQc
-from swapsync.domain.settlement import Case, Credited, DeliveredCredit, Extra, LineKind, ReturnFacts, Ruling, Voided
 from swapsync.domain.stock import Step
 from swapsync.domain.suggestions import Candidate
 from swapsync.store.candidates import Candidates, Orphan, candidates_of, claimed_units

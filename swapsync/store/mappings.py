@@ -5,7 +5,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, select
 
-from swapsync.domain.settlement import Route
+from swapsync.domain.facts import Route
 from swapsync.store.db import table, upsert
 from swapsync.store.tables import MappingRow
 

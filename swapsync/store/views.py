@@ -17,10 +17,10 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, and_, case, exist
 
 from swapsync.domain import money
 from swapsync.domain.catalogue import CATALOGUE, Code, Owner
+from swapsync.domain.facts import Route, method_key
 from swapsync.domain.kits import Kits
 from swapsync.domain.matching import MatchedBy
 from swapsync.domain.returns import Condition, Delivery, Inspection, Logistics, Remedy, ReturnStatus, Settlement
-from swapsync.domain.settlement import Route, method_key
 from swapsync.domain.stock import units_received
 from swapsync.moments import or_none, to_text
 from swapsync.settings import JOBS

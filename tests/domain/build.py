@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from swapsync.domain.catalogue import Action, Code
+from swapsync.domain.facts import Case, Credited, Extra, LineKind, Policy, ReturnFacts, Ruling
 from swapsync.domain.orders import Order, OrderLine
 from swapsync.domain.returns import (
     Condition,
@@ -22,17 +23,7 @@ from swapsync.domain.returns import (
     ReturnStatus,
     SwapQc,
 )
-from swapsync.domain.settlement import (
-    Case,
-    Credited,
-    Decision,
-    Extra,
-    LineKind,
-    Policy,
-    ReturnFacts,
-    Ruling,
-    decide,
-)
+from swapsync.domain.settlement import Decision, decide
 from swapsync.domain.stock import Step
 
 SUBMITTED = datetime(2026, 3, 2, 12, tzinfo=UTC)

@@ -8,22 +8,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from swapsync.domain.catalogue import Action, Code
+from swapsync.domain.facts import Case, Credited, DeliveredCredit, Extra, LineKind, Policy, ReturnFacts, Ruling
 from swapsync.domain.notes import credit_platform_id
+from swapsync.domain.order_ledger import CreditLine
 from swapsync.domain.orders import Order
-from swapsync.domain.settlement import (
-    Case,
-    Credited,
-    CreditLine,
-    Decision,
-    DeliveredCredit,
-    Extra,
-    LineKind,
-    Policy,
-    Problem,
-    ReturnFacts,
-    Ruling,
-    decide,
-)
+from swapsync.domain.settlement import Decision, Problem, decide
 from swapsync.domain.stock import ROUTE, Location, Movement, Step
 
 

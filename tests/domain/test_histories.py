@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from swapsync.domain.catalogue import CATALOGUE, Action, Code
+from swapsync.domain.facts import LineKind, Policy, ReturnFacts, Shipping
 from swapsync.domain.money import to_minor
 from swapsync.domain.orders import Order, OrderLine
 from swapsync.domain.returns import (
@@ -25,7 +26,7 @@ from swapsync.domain.returns import (
     SwapQc,
     found,
 )
-from swapsync.domain.settlement import Decision, LineKind, Policy, ReturnFacts, Shipping
+from swapsync.domain.settlement import Decision
 from swapsync.domain.stock import Location, Step
 from tests.domain.build import APPROVED, DELIVERED, a_return, facts, order, sold
 from tests.domain.build import line as returned

@@ -6,10 +6,11 @@ from datetime import UTC, datetime
 import pytest
 
 from swapsync.domain.catalogue import Action, Code
+from swapsync.domain.facts import Case, Policy, ReturnFacts, Ruling, Voided
 from swapsync.domain.notes import Milestone
 from swapsync.domain.reasons import Holds, Verdict
 from swapsync.domain.returns import Condition, Delivery, Finding, Logistics, ReturnStatus, Settlement, SwapQc
-from swapsync.domain.settlement import Case, Policy, ReturnFacts, Ruling, Voided, decide
+from swapsync.domain.settlement import decide
 from swapsync.domain.stock import Step
 from swapsync.domain.suggestions import Candidate
 from tests.domain.build import (

@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from swapsync.domain.catalogue import Code
+from swapsync.domain.facts import Policy, ReturnFacts
 from swapsync.domain.kits import Kits, read_kits
 from swapsync.domain.orders import Order
 from swapsync.domain.returns import Condition
-from swapsync.domain.settlement import Decision, Policy, ReturnFacts
+from swapsync.domain.settlement import Decision
 from swapsync.domain.stock import Step
 from tests.domain.build import (
     APPROVED,

@@ -6,10 +6,11 @@ from decimal import Decimal
 import pytest
 
 from swapsync.domain.catalogue import Action, Code
+from swapsync.domain.facts import Case, LineKind, Policy, ReturnFacts, Route, Shipping
 from swapsync.domain.orders import Order
 from swapsync.domain.reasons import Holds
 from swapsync.domain.returns import Condition, Settlement
-from swapsync.domain.settlement import Case, LineKind, Policy, ReturnFacts, Route, Shipping, decide
+from swapsync.domain.settlement import decide
 from tests.domain.build import (
     APPROVED,
     DELIVERED,

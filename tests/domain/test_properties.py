@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from swapsync.domain.catalogue import CATALOGUE, Action, Code
+from swapsync.domain.facts import Case, Policy, ReturnFacts, Ruling
 from swapsync.domain.money import share, to_minor, to_text
 from swapsync.domain.orders import Order
 from swapsync.domain.returns import (
@@ -25,7 +26,7 @@ from swapsync.domain.returns import (
     inspection,
     logistics,
 )
-from swapsync.domain.settlement import Case, Decision, Policy, ReturnFacts, Ruling, decide
+from swapsync.domain.settlement import Decision, decide
 from swapsync.domain.stock import ROUTE, Location, Step
 from tests.domain.build import APPROVED, a_return, after, changed, facts, order, sold
 from tests.domain.build import line as returned

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from swapsync.domain.catalogue import Action, Code
+from swapsync.domain.facts import Case, Credited, Policy, ReturnFacts, Route, Ruling, method_key
 from swapsync.domain.notes import Milestone
 from swapsync.domain.orders import OrderLine, SkuHistory
 from swapsync.domain.reasons import Verdict
@@ -21,7 +22,7 @@ from swapsync.domain.returns import (
     Settlement,
     SwapQc,
 )
-from swapsync.domain.settlement import Case, Credited, Policy, ReturnFacts, Route, Ruling, decide, method_key
+from swapsync.domain.settlement import decide
 from swapsync.domain.stock import Step
 from tests.domain.build import (
     APPROVED,
