@@ -15,7 +15,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from swapsync.cli import app
-from swapsync.domain.catalogue import Code
+from swapsync.domain.catalogue import Code, Owner
 from swapsync.settings import HttpSettings, Settings, SiteSettings
 
 ROOT = Path(__file__).parents[1]
@@ -93,6 +93,15 @@ def test_every_setting_has_its_row() -> None:
 
 def test_every_exception_code_has_its_section() -> None:
     assert sorted(re.findall(r"^### (.+)$", _read("docs/exceptions.md"), re.M)) == sorted(Code)
+
+
+def test_the_day_of_each_owner_of_exceptions_is_told() -> None:
+    assert re.findall(r"^\*\*.+\*\* \(`--owner (\w+)`\)$", _read("docs/operations.md"), re.M) == [
+        Owner.FINANCE,
+        Owner.OPERATIONS,
+        Owner.CUSTOMER_SERVICE,
+        Owner.INTEGRATION,
+    ]
 
 
 # -- written pages ---------------------------------------------------------------------------------------------------
