@@ -16,6 +16,10 @@ def test_case_and_stray_spaces_make_no_other_buyer(written: str) -> None:
     assert same_buyer(written, [BUYER], None) is True
 
 
+def test_the_case_of_the_buyers_own_address_makes_no_difference_either() -> None:
+    assert same_buyer("buyer@acme.example", [Customer("C1", "Buyer@Acme.Example")], None) is True
+
+
 def test_any_customer_of_the_order_will_do() -> None:
     assert same_buyer("main@acme.example", [BUYER, Customer("ACME", "main@acme.example")], None) is True
 

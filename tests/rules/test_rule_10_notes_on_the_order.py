@@ -58,11 +58,16 @@ def test_nothing_is_noted_as_credited_before_it_stands_in_the_ledger(
     s.order(world)
     s.returned(world, **s.APPROVED)
     place = desk()
-    world.faults.add(Fault(kind="status", status=500, method="PUT", times=2))
+    world.faults.add(Fault(kind="status", status=500, method="PUT", times=4))
 
     run(place)
     assert "swap:R1:credited:1" not in s.tokens(world)
     clock.forward(minutes=5)
+    s.returned(world, **s.APPROVED, handling_fee=1, updated=clock.now())
+    run(place)
+    assert s.credits(world) == {}
+    assert "swap:R1:credited:1" not in s.tokens(world)
+    clock.forward(hours=1)
     run(place)
 
     assert s.tokens(world)[-1] == "swap:R1:credited:1"
