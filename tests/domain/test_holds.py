@@ -339,3 +339,103 @@ def test_the_reasons_show_the_whole_computation_in_the_order_of_the_rules() -> N
             "mug",
         ),
     ]
+
+
+# -- what a problem says of itself
+
+
+def told(of: ReturnFacts, order_: object = None, **case: object) -> list[tuple[Code, str, str, Holds]]:
+    """(code, subject, SKU, what it holds) of each problem."""
+    return [(p.code, p.subject, p.sku, p.holds) for p in decided(of, order_, **case).problems]
+
+
+def test_each_problem_names_its_cause_its_sku_and_what_it_holds() -> None:
+    found_one_more = (finding(Condition.SELLABLE, 1), finding(Condition.SELLABLE, 1))
+    known = facts(a_return(**DELIVERED), found_one_more[0])
+    known = replace(of_another_price(after(known, decided(known))), findings=found_one_more)
+    assert told(known) == [(Code.ORDER_CHANGED, "mug", "MUG", Holds.LINE_CREDIT)]
+    assert told(waiting()) == [(Code.INSPECTION_OVERDUE, "", "", Holds.NOTHING)]
+    assert told(facts(a_return(total=1))) == [(Code.AMOUNT_MISMATCH, "", "", Holds.NOTHING)]
+    assert told(facts(a_return(**DELIVERED), finding(Condition.MISSING, 1), finding(Condition.WRONG_ITEM, 1))) == [
+        (Code.INSPECTION_SHORT, "mug", "MUG", Holds.NOTHING),
+        (Code.UNEXPECTED_ITEM, "mug", "MUG", Holds.NOTHING),
+    ]
+    assert told(facts(a_return(**DELIVERED), finding(Condition.DAMAGED, 1))) == [
+        (Code.INSPECTION_REVIEW, "mug", "MUG", Holds.LINE_CREDIT)
+    ]
+    renamed = facts(a_return(line("CUP", line_item_id="1")))
+    assert told(renamed, order(sold(line_item_id="1"))) == [(Code.SKU_CHANGED, "cup", "CUP", Holds.NOTHING)]
+
+
+def test_one_unit_that_is_left_in_inspection_waits_as_well() -> None:
+    moved = {("mug", "MUG"): {Step.RECEIVED: 4, Step.RESTOCKED: 3}}
+    assert codes(decided(waiting(finding(Condition.SELLABLE, 3), moved=moved))) == [Code.INSPECTION_OVERDUE]
+
+
+def test_money_given_on_a_pay_later_order_is_no_refund_by_the_gateway() -> None:
+    assert codes(decided(facts(a_return(refunded=99999, **APPROVED)))) == [Code.GATEWAY_REFUND_ON_ACCOUNT]
+
+
+# -- wrong items
+
+
+def test_wrong_items_leave_inspection_when_a_person_writes_them_off_and_not_when_they_are_accepted() -> None:
+    known = facts(a_return(**DELIVERED), finding(Condition.WRONG_ITEM, 3), finding(Condition.SELLABLE, 1))
+    known = after(known, decided(known))
+    accepted = decided(said(known, Code.UNEXPECTED_ITEM, Action.ACCEPT))
+    assert (accepted.movements, accepted.problems) == ((), ())
+    written_off = decided(said(known, Code.UNEXPECTED_ITEM, Action.WRITE_OFF))
+    assert moves(written_off) == [("mug", "written_off", 3)]
+
+
+def test_of_two_lines_with_wrong_items_only_the_one_that_was_written_off_leaves_inspection() -> None:
+    of = order(sold(), sold("CUP"))
+    known = facts(
+        a_return(line(), line("CUP"), **DELIVERED),
+        finding(Condition.WRONG_ITEM, 4),
+        finding(Condition.WRONG_ITEM, 4, "cup"),
+    )
+    known = after(known, decided(known, of))
+    ruling = Ruling(Action.WRITE_OFF, about="4 of 4 CUP are another item")
+    known = replace(known, rulings={(Code.UNEXPECTED_ITEM, "cup"): ruling})
+    assert moves(decided(known, of)) == [("cup", "written_off", 4)]
+
+
+# -- what is said about a credit that waits
+
+
+@pytest.mark.parametrize(
+    ("policy", "words", "text"),
+    [
+        (
+            Policy(),
+            {},
+            "0 of 4 accepted: Swap says open, announced, QC none; "
+            "it waits for the warehouse's finding, or closed, delivered and QC approved in Swap",
+        ),
+        (
+            Policy(uses_swap_qc=False),
+            {},
+            "0 of 4 accepted: Swap says open, announced, QC none; "
+            "it waits for the warehouse's finding, or closed, delivered in Swap",
+        ),
+        (
+            Policy(settle_on="inspected"),
+            APPROVED,
+            "0 of 4 accepted: Swap says closed, delivered, QC approved; it waits for the warehouse's finding",
+        ),
+    ],
+)
+def test_a_credit_that_waits_says_for_what(policy: Policy, words: dict[str, object], text: str) -> None:
+    assert text in [reason.text for reason in decided(facts(a_return(**words)), policy=policy).reasons]
+
+
+def test_a_credit_on_findings_names_them() -> None:
+    known = facts(a_return(**DELIVERED), finding(Condition.SELLABLE, 2), finding(Condition.MISSING, 1))
+    texts = [reason.text for reason in decided(known).reasons]
+    assert "2 of 4 accepted: the warehouse found 2 sellable, 1 missing" in texts
+
+
+def test_a_credit_line_keeps_the_order_line_that_it_is_a_share_of() -> None:
+    (new,) = decided(facts(a_return(line(quantity=1), **APPROVED))).credit
+    assert new.sold == sold()

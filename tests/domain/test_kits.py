@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from swapsync.domain.catalogue import Code
-from swapsync.domain.facts import Policy, ReturnFacts
+from swapsync.domain.facts import Case, Policy, ReturnFacts
 from swapsync.domain.kits import Kits, read_kits
-from swapsync.domain.orders import Order
+from swapsync.domain.orders import Order, SkuHistory
 from swapsync.domain.returns import Condition
-from swapsync.domain.settlement import Decision
+from swapsync.domain.settlement import Decision, decide
 from swapsync.domain.stock import Step
 from tests.domain.build import (
     APPROVED,
@@ -280,3 +280,26 @@ def test_no_returns_whatever_are_credited_more_units_than_were_ordered(pieces: l
     for sku, per in (("CUP", 2), ("PLATE", 1), ("BOX", 1)):
         assert Fraction(units[sku], per) + units["SET"] <= 3
     assert value <= 1000
+
+
+def test_a_part_never_moves_as_the_kit_that_it_was_sold_in() -> None:
+    of = order(sold("SET", 3, 1000, 199, variant_id="v-set"), placed_at=PLACED)
+    history = SkuHistory({"v-set": ["SET"]})
+    known = facts(a_return(line("BOX", 1), **DELIVERED), finding(Condition.SELLABLE, 1, "box"))
+    (decision,) = decide(Case(of, (known,), history), Policy(kits=SET))
+    assert {movement.sku for movement in decision.movements} == {"BOX"}
+
+
+def test_parts_that_make_up_less_than_a_kit_leave_whole_kits_only() -> None:
+    part = facts(a_return(line("CUP", 3), **APPROVED))
+    whole = facts(a_return(line("SET", 2), return_id="R2", day=1, **APPROVED))
+    held = decided(part, whole)["R2"]
+    assert detail(held, Code.QUANTITY_EXCEEDS_ORDER).startswith("2 of SET to come back, 1 left of 3")
+    part = facts(a_return(line("CUP", 7), return_id="R3", day=2, **APPROVED))
+    assert detail(decided(part)["R3"], Code.QUANTITY_EXCEEDS_ORDER).startswith("7 of CUP to come back, 6 left of 6")
+
+
+def test_the_reasons_say_that_a_credit_is_of_a_part() -> None:
+    texts = [reason.text for reason in decided(approved(line("BOX", 1)))["R1"].reasons]
+    assert any(" x 1/5 of a kit" in text for text in texts)
+    assert not any("of a kit" in reason.text for reason in decided(approved(line("SET", 1)))["R1"].reasons)

@@ -4,7 +4,14 @@ from datetime import UTC, datetime
 
 import pytest
 
-from swapsync.domain.matching import LineMatch, MatchedBy, fitting_lines, match_line, near_matches
+from swapsync.domain.matching import (
+    LineMatch,
+    MatchedBy,
+    difference_in_writing,
+    fitting_lines,
+    match_line,
+    near_matches,
+)
 from swapsync.domain.orders import OrderLine, SkuHistory
 from swapsync.domain.returns import ReturnLine
 from tests.domain.build import line, order, sold
@@ -272,3 +279,13 @@ def test_a_sku_that_came_back_to_its_variant_held_throughout_but_for_the_time_be
 
 def test_what_a_variant_carried_before_it_was_ever_seen_is_not_known() -> None:
     assert MOVED.held("B", datetime(2026, 1, 1, tzinfo=UTC)) == ""
+
+
+@pytest.mark.parametrize("there", ["A-1", "a 1", "A1"])
+def test_spaces_and_hyphens_make_a_near_match(there: str) -> None:
+    assert difference_in_writing("A--1", there) == "differs in spaces or hyphens"
+
+
+@pytest.mark.parametrize(("one", "other"), [("X1", "1"), ("0X1", "1"), ("A1", "A2"), ("", "A"), ("A", "")])
+def test_what_differs_in_substance_differs_in_nothing_that_could_be_named(one: str, other: str) -> None:
+    assert difference_in_writing(one, other) == ""

@@ -91,6 +91,12 @@ def test_wrong_items_that_a_person_wrote_off_leave_inspection_once() -> None:
     assert due(delivered=True, sellable=1, write_off=True, moved=received) == {Step.RESTOCKED: 1}
 
 
+def test_without_a_persons_word_wrong_items_are_not_written_off() -> None:
+    wrong = Counter({Condition.WRONG_ITEM: 1})
+    moved = {Step.RECEIVED: 4}
+    assert movements_due("l", "MUG", 4, delivered=True, restock_announced=False, units=wrong, moved=moved) == ()
+
+
 def test_no_more_is_written_off_than_stands_in_inspection() -> None:
     moved = {Step.RECEIVED: 4, Step.RESTOCKED: 3}
     assert due(delivered=True, sellable=3, wrong_item=3, write_off=True, moved=moved) == {Step.WRITTEN_OFF: 1}
