@@ -1,6 +1,7 @@
 """A small number of simulated days in every test run; ``make simulate SEEDS=10000`` runs a large one."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -30,3 +31,9 @@ def test_a_seed_tells_the_same_story_every_time() -> None:
     first, second = simulate("7").stdout, simulate("7").stdout
     assert "worker A" in first
     assert first == second
+
+
+def test_every_test_that_the_page_on_reliability_names_is_there() -> None:
+    named = set(re.findall(r"`(tests/[\w/.]+\.py)`", (ROOT / "docs/reliability.md").read_text("utf-8")))
+    assert len(named) > 10
+    assert [path for path in sorted(named) if not (ROOT / path).is_file()] == []
