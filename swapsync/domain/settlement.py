@@ -34,7 +34,7 @@ from swapsync.domain.returns import (
     logistics,
     unexpected,
 )
-from swapsync.domain.stock import Movement, movements_due, on_hand
+from swapsync.domain.stock import Movement, Step, movements_due, on_hand
 from swapsync.domain.suggestions import Suggestion, suggest_lines, suggest_orders
 
 UNANNOUNCED = "unannounced:"
@@ -265,6 +265,8 @@ class _Book:
             self._hold_all(Code.ORDER_CHANGED, "", f"order {order.visible} was cancelled")
         if self.facts.credited_basis:
             self._check_unchanged()
+        if not self.frozen:
+            self._check_goods()
         self._check_voids(order)
         self._check_payment(order)
 
@@ -289,6 +291,20 @@ class _Book:
         if relied_on_swap and not ret.called_off and (refused or not self._closed_and_delivered):
             detail = f"credited on Swap's word; Swap now says {ret.status}, {ret.delivery}, QC {ret.qc}"
             self._hold_all(code, "swap", detail)
+
+    def _check_goods(self) -> None:
+        """Whether the return still has the lines for which goods were counted; else they would be counted twice."""
+        lines = {line.line_id for line in self.ret.lines}
+        came = [
+            f"{units} x {sku} came"
+            for (line_id, sku), steps in self.facts.moved.items()
+            if line_id not in lines and (units := steps.get(Step.RECEIVED, 0) - steps.get(Step.MISSING, 0)) > 0
+        ]
+        seen = [f"{f.quantity} {f.condition}" for f in self.facts.findings if f.line_id and f.line_id not in lines]
+        if came or seen:
+            inspected = [f"the warehouse found {', '.join(seen)}"] if seen else []
+            detail = f"{'; '.join([*came, *inspected])}, for lines that the return no longer has"
+            self._hold_all(Code.RETURN_CHANGED_AFTER_CREDIT, "goods", detail, about=self.ret.basis())
 
     def _check_voids(self, order: Order) -> None:
         """Rule 3: what was voided is not credited again before the void is delivered and a person has ruled."""
@@ -583,7 +599,12 @@ class _Book:
         if self.frozen:
             self._say(6, Verdict.HOLDS, "no stock moves while the return is held as a whole")
             return ()
-        due: list[Movement] = []
+        lines = {line.line_id for line in self.ret.lines}
+        due = [
+            Movement(line_id, Step.WRITTEN_OFF, sku, left)
+            for (line_id, sku), steps in self.facts.moved.items()
+            if line_id not in lines and (left := on_hand(steps)) > 0
+        ]
         restock_announced = (
             self.policy.restock_on == "swap_approved" and self._closed_and_delivered and self.ret.qc is SwapQc.APPROVED
         )

@@ -1268,11 +1268,13 @@ def test_the_usual_policy() -> None:
     }
 
 
-def test_findings_on_lines_that_the_return_does_not_have_change_nothing() -> None:
+def test_findings_on_lines_that_the_return_does_not_have_hold_it_for_a_person() -> None:
     stray = Finding("bowl", Condition.SELLABLE, 4)
     decision = decided(facts(a_return(**DELIVERED), stray))
-    assert decision.credit == ()
-    assert moves(decision) == [("mug", "received", 4)]
+    assert (decision.credit, moves(decision)) == ((), [])
+    [problem] = decision.problems
+    assert (problem.code, problem.subject) == (Code.RETURN_CHANGED_AFTER_CREDIT, "goods")
+    assert problem.detail == "the warehouse found 4 sellable, for lines that the return no longer has"
 
 
 def test_a_ruling_on_one_line_says_nothing_about_another() -> None:

@@ -113,3 +113,27 @@ def test_goods_of_a_cancelled_return_that_lie_in_inspection_are_reported_and_can
     decide(place, "INSPECTION_REVIEW", "deny")
     run(place)
     assert (s.levels(world)["inspection"], s.levels(world)["default"], s.credits(world)) == (0, 4, {})
+
+
+@pytest.mark.parametrize("inspected", [True, False])
+def test_goods_of_a_line_that_the_return_no_longer_has_are_not_counted_twice_and_a_finding_is_not_forgotten(
+    desk: Desk, world: World, clock: FixedClock, inspected: bool
+) -> None:
+    s.order(world)
+    s.returned(world, **s.DELIVERED)
+    place = desk()
+    run(place)
+    if inspected:
+        s.found(place, "missing", 4)
+        run(place)
+    clock.forward(hours=1)
+    closed = {"return_status": "Closed", "quality_control_status": "Approved"}
+    world.swap.change_return("R1", **closed, products=[s.back(product_id="another")])
+    run(place)
+    run(place)
+    held = [row for row in s.open_exceptions(place) if row.code == "RETURN_CHANGED_AFTER_CREDIT"]
+    assert (len(held), s.credits(world), s.levels(world)["inspection"]) == (1, {}, 0 if inspected else 4)
+    decide(place, "RETURN_CHANGED_AFTER_CREDIT", "accept")
+    run(place)
+    assert s.levels(world)["inspection"] == 4
+    assert s.credits(world) == {"swap:R1:credit:1": "-48.00"}
