@@ -362,6 +362,7 @@ class Baton:
 
     def __init__(self, seed: int) -> None:
         self._random = Random(seed)
+        self._turn = self._random.choice((2, 7, 40))
         self._turns: dict[str, threading.Semaphore] = {}
         self._back = threading.Semaphore(0)
         self._ended: set[str] = set()
@@ -393,7 +394,7 @@ class Baton:
         while alive:
             self._benched = {name: turns - 1 for name, turns in self._benched.items() if turns > 1}
             name = self._random.choice(sorted(alive.keys() - self._benched) or sorted(alive))
-            self._left = int(self._random.expovariate(0.15))
+            self._left = int(self._random.expovariate(1 / self._turn))
             self._turns[name].release()
             self._back.acquire()
             if name in self._ended:
