@@ -334,11 +334,17 @@ class History(RuleBasedStateMachine):
                 assert decision.problems or known.rulings
 
     def check_that_deciding_again_asks_for_nothing(self) -> None:
-        again = self.desk.decide()
-        for _, decisions in again:
-            assert not any(decision.credit or decision.movements for decision in decisions)
-        self.desk.reconcile()
-        assert [decisions for _, decisions in self.desk.decide()] == [decisions for _, decisions in again]
+        """Except that a return of which a fee left nothing may be worth a minor unit more, by the rounding of what was
+        credited for others meanwhile; then what is left of it is credited next."""
+        for case, decisions in self.desk.decide():
+            with_fee = {known.ret.return_id for known in case.returns if known.ret.handling_fee}
+            for decision in decisions:
+                assert decision.movements == ()
+                assert not decision.credit or (self.desk.policy.deduct_handling_fee and decision.return_id in with_fee)
+        for _ in self.desk.known:
+            self.desk.reconcile()
+        settled = self.desk.decide()
+        assert not any(decision.credit or decision.movements for _, decisions in settled for decision in decisions)
 
     # -- what must hold at any time
 
