@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime, timedelta
 from threading import Event as Signal
+from threading import Timer
 
 from apscheduler.events import EVENT_JOB_MAX_INSTANCES, JobSubmissionEvent  # type: ignore[import-untyped]
 from apscheduler.executors.pool import ThreadPoolExecutor  # type: ignore[import-untyped]
@@ -29,6 +30,9 @@ from swapsync.store import runs
 from swapsync.store.db import Store
 
 STOP_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT})
+FINISH_WITHIN = 60
+"""Seconds that running jobs have to finish after a signal; then each ends with the call, or the wait before a repeated
+call, that is under way: another minute at most with the default time limit of a call."""
 
 
 class AddressUnusable(Exception):
@@ -40,17 +44,18 @@ def run_daemon(
 ) -> signal.Signals:
     """Runs the sites' jobs on their schedules until SIGTERM or SIGINT, and returns which of them it was.
 
-    What is running then is finished first, what waits for its turn is not begun. A second signal ends the process at
-    once. To be called from the main thread. ``health_address``: where health and metrics are answered, nowhere
-    without it; raises AddressUnusable.
+    What is running then is finished first, or handed back to the next run after ``FINISH_WITHIN``; what waits for its
+    turn is not begun. A second signal ends the process at once. To be called from the main thread.
+    ``health_address``: where health and metrics are answered, nowhere without it; raises AddressUnusable.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)  # the threads to come inherit it: sigwait gets the signal
     stopping = Signal()
-    scheduler = schedule([open_workplace(site, store, clock) for site in sites], stopping, clock.now())
+    places = [open_workplace(site, store, clock) for site in sites]
+    scheduler = schedule(places, stopping, clock.now())
     if any(site.alert_urls.get_secret_value() for site in sites):
         scheduler.add_job(tell_everybody, trigger(EVERY_SECONDS), (sites, store, clock), id="alerts", coalesce=True)
     with _answering(health_address, sites, store, clock, scheduler):
-        return _run_until_signal(scheduler, sites, stopping)
+        return _run_until_signal(scheduler, places, stopping)
 
 
 def _answering(
@@ -67,20 +72,31 @@ def _answering(
     return answering(listener, sites, store, clock, lambda: scheduler.state == STATE_RUNNING)
 
 
-def _run_until_signal(
-    scheduler: BackgroundScheduler, sites: Sequence[SiteSettings], stopping: Signal
-) -> signal.Signals:
+def _run_until_signal(scheduler: BackgroundScheduler, places: Sequence[Workplace], stopping: Signal) -> signal.Signals:
     scheduler.start()
-    logger.info("started for {}", ", ".join(site.slug for site in sites))
+    logger.info("started for {}", ", ".join(place.slug for place in places))
     received = signal.Signals(signal.sigwait(STOP_SIGNALS))
     for each in STOP_SIGNALS:
         signal.signal(each, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
     logger.info("{}: finishing what is running; once more ends at once", received.name)
-    stopping.set()
-    scheduler.shutdown(wait=True)
+    finish(scheduler, places, stopping, FINISH_WITHIN)
     logger.info("stopped")
     return received
+
+
+def finish(scheduler: BackgroundScheduler, places: Sequence[Workplace], stopping: Signal, within: float) -> None:
+    """Ends the scheduler: begins nothing, and has what still runs after so many seconds handed back."""
+
+    def hand_back() -> None:
+        for place in places:
+            place.hand_back()
+
+    stopping.set()
+    timer = Timer(within, hand_back)
+    timer.start()
+    scheduler.shutdown(wait=True)
+    timer.cancel()
 
 
 def schedule(places: Sequence[Workplace], stopping: Signal, start: datetime) -> BackgroundScheduler:

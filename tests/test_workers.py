@@ -1,8 +1,10 @@
 """Several workers on one store: who runs what when, what is skipped and why, and what people pause."""
 
 import json
+import time
 from datetime import timedelta
 from pathlib import Path
+from threading import Event as Signal
 from typing import Any
 
 import pytest
@@ -11,11 +13,13 @@ from typer.testing import CliRunner
 
 from swapsync.cli import app
 from swapsync.cli.context import UserError
-from swapsync.daemon import _is_due, _run
-from swapsync.jobs.cycle import JOBS, run_job
+from swapsync.clock import Clock
+from swapsync.daemon import _is_due, _run, finish, schedule
+from swapsync.jobs.cycle import JOBS, open_workplace, run_job
 from swapsync.jobs.workplace import Workplace
+from swapsync.sandbox.faults import Fault
 from swapsync.sandbox.server import Sandbox
-from swapsync.sandbox.world import World
+from swapsync.sandbox.world import World, utc_now
 from swapsync.store import controls, runs
 from swapsync.store.db import Store
 from tests.conftest import Desk, FixedClock, run
@@ -167,8 +171,6 @@ def test_a_paused_site_does_nothing_at_all_and_the_other_sites_go_on(
 
 
 def test_a_pause_is_heard_by_a_running_daemon(desk: Desk, clock: FixedClock) -> None:
-    from threading import Event as Signal
-
     place = desk()
     with place.store.transaction() as connection:
         controls.pause(connection, "default", "reconcile", actor="ada", reason="month-end", now=clock.now())
@@ -186,3 +188,31 @@ def test_what_can_not_be_paused_or_resumed_is_said(swapsync: Any) -> None:
     with pytest.raises(UserError, match="resume without --job"):
         swapsync("resume", "--job", "reconcile")
     assert swapsync("resume") == {"resumed": [{"site": "default", "job": "all"}]}
+
+
+# -- the end of a daemon ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_what_does_not_finish_in_time_is_handed_back_and_the_next_run_goes_on(desk: Desk, world: World) -> None:
+    """The other side always asks to be called again a second later, so the job alone would go on for 100 seconds."""
+    sold(world)
+    approved(world)
+    patient = desk(http_max_attempts="100")
+    place = open_workplace(patient.site, patient.store, Clock())
+    world.faults.add(Fault(kind="status", side="swap", status=429, retry_after="1", times=None))
+    stopping = Signal()
+    scheduler = schedule([place], stopping, utc_now())
+    scheduler.start()
+    while not world.exchanges:
+        time.sleep(0.01)
+
+    finish(scheduler, [place], stopping, within=0.1)
+
+    [(job, status, error)] = recorded(place)
+    assert (job, status) == ("poll_returns", "failed")
+    assert error
+    assert "the next run goes on from here" in error
+    world.faults.clear()
+    assert {record.status for record in run(open_workplace(patient.site, patient.store, Clock())).values()} == {"ok"}
+    assert credited(world) == ["-48.00"]

@@ -22,6 +22,7 @@ from tenacity import RetryCallState, Retrying, retry_if_result, stop_after_attem
 
 from swapsync.clock import Clock
 from swapsync.connectors.answers import error_detail, from_json, json_or_none, retry_after, to_json
+from swapsync.connectors.breaker import Breaker
 from swapsync.connectors.errors import (
     BadAnswer,
     CredentialsRejected,
@@ -103,6 +104,7 @@ class _Failure:
     error: RemoteError
     again: bool
     wait_seconds: float = 0
+    status: int = 0
 
 
 class Connection:
@@ -142,6 +144,7 @@ class Connection:
         self._read_only = read_only
         self.sent: Counter[str] = Counter()
         self._budget = RateBudget(requests_per_minute, clock) if requests_per_minute else None
+        self._breaker = Breaker(clock)
         self._headers = {
             **requests.utils.default_headers(),
             "User-Agent": f"swapsync/{version('swapsync')}",
@@ -188,7 +191,20 @@ class Connection:
             raise outcome.error
         return outcome
 
+    def stop(self, reason: str) -> None:
+        """Lets the call that is under way end, and makes no other: each raises Unreachable with this reason."""
+        self._breaker.stop(reason)
+
     def _attempt(self, call: _Call) -> Any:
+        if self._bearer and not call.anonymous:
+            self._bearer.token()  # where it has to be fetched, that call is the probe
+        if refusal := self._breaker.refusal():
+            return _Failure(Unreachable(f"{self.name}: {refusal}"), again=False)
+        outcome = self._send_renewing_token(call)
+        self._breaker.note(str(outcome.error) if _is_no_answer(outcome) else None)
+        return outcome
+
+    def _send_renewing_token(self, call: _Call) -> Any:
         outcome = self._send(call)
         if self._bearer and not call.anonymous and not call.renewed and _is_unauthorised(outcome):
             call.renewed = True
@@ -278,7 +294,7 @@ class Connection:
         if issubclass(fate.error, TryLater):
             error = fate.error(message, self._clock.now() + wait if wait else None)
             seconds = wait.total_seconds() if wait else 0
-            return _Failure(error, fate.again and seconds <= MAX_WAIT_SECONDS, seconds)
+            return _Failure(error, fate.again and seconds <= MAX_WAIT_SECONDS, seconds, status)
         return _Failure(fate.error(message), fate.again)
 
     def _clean(self, text: str, token: str = "") -> str:
@@ -308,6 +324,13 @@ def _bounded_body(response: requests.Response) -> bytes:
             raise requests.exceptions.ContentDecodingError(f"it is longer than {_MAX_BODY_BYTES} bytes")
         chunks.append(chunk)
     return b"".join(chunks)
+
+
+def _is_no_answer(outcome: Any) -> bool:
+    """Whether the other side did not answer properly; to be told to wait for one's turn (429) is an answer."""
+    if not isinstance(outcome, _Failure):
+        return False
+    return isinstance(outcome.error, InDoubt | TryLater) and outcome.status != 429
 
 
 def _is_unauthorised(outcome: Any) -> bool:

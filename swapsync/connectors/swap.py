@@ -65,6 +65,10 @@ class SwapClient:
             read_only=read_only,
         )
 
+    def stop(self, reason: str) -> None:
+        """Makes no call any more after the one that is under way; each raises Unreachable with this reason."""
+        self._connection.stop(reason)
+
     @classmethod
     def for_site(
         cls, site: SiteSettings, clock: Clock, transport: Transport | None = None, *, read_only: bool = False

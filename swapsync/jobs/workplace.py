@@ -72,6 +72,11 @@ class Workplace:
                 leases.verify(connection, self.lease)
             yield connection
 
+    def hand_back(self) -> None:
+        """Has what is being done here end with the call that is under way; what is left is for the next run."""
+        for side in (self.swap, self.sparklayer):
+            side.stop("not called, as this worker is stopping; the next run goes on from here")
+
     @property
     def held(self) -> Lease:
         """The lease of the job that is being done."""
