@@ -438,4 +438,53 @@ def test_a_credit_on_findings_names_them() -> None:
 
 def test_a_credit_line_keeps_the_order_line_that_it_is_a_share_of() -> None:
     (new,) = decided(facts(a_return(line(quantity=1), **APPROVED))).credit
-    assert new.sold == sold()
+    assert (new.order_line_key, new.sku, new.sold) == ("mug", "MUG", sold())
+
+
+# -- goods of lines that are gone
+
+
+def of_lines_that_are_gone(*findings: Finding, **moved: int) -> ReturnFacts:
+    """The usual return, now of CUP alone; what came and was found of MUG before."""
+    steps = {Step(step): units for step, units in moved.items()}
+    known = facts(a_return(line("CUP", 1), **DELIVERED), *findings)
+    return replace(known, moved={("mug", "MUG"): steps} if steps else {})
+
+
+def test_goods_of_lines_that_the_return_no_longer_has_hold_everything() -> None:
+    of = order(sold(), sold("CUP"))
+    known = of_lines_that_are_gone(
+        finding(Condition.SELLABLE, 3), finding(Condition.DAMAGED, 1), received=5, missing=1, restocked=3
+    )
+    decision = decided(known, of)
+    says = "4 x MUG came; the warehouse found 3 sellable, 1 damaged, for lines that the return no longer has"
+    assert detail(decision, Code.RETURN_CHANGED_AFTER_CREDIT) == says
+    (problem,) = decision.problems
+    assert (problem.subject, problem.about, problem.holds) == ("goods", known.ret.basis(), Holds.EVERYTHING)
+    assert decision.movements == ()
+
+
+def test_one_unit_that_came_or_was_found_is_enough() -> None:
+    of = order(sold(), sold("CUP"))
+    came = "1 x MUG came, for lines that the return no longer has"
+    assert detail(decided(of_lines_that_are_gone(received=1), of), Code.RETURN_CHANGED_AFTER_CREDIT) == came
+    seen = "the warehouse found 1 sellable, for lines that the return no longer has"
+    known = of_lines_that_are_gone(finding(Condition.SELLABLE, 1))
+    assert detail(decided(known, of), Code.RETURN_CHANGED_AFTER_CREDIT) == seen
+
+
+def test_goods_of_lines_that_are_still_there_or_never_came_hold_nothing() -> None:
+    of = order(sold(), sold("CUP"))
+    assert codes(decided(of_lines_that_are_gone(), of)) == []
+    assert codes(decided(of_lines_that_are_gone(received=2, missing=2), of)) == []
+    assert codes(decided(of_lines_that_are_gone(missing=1), of)) == []
+    assert codes(decided(facts(a_return(**DELIVERED), moved={("mug", "MUG"): {Step.RECEIVED: 4}}), of)) == []
+
+
+def test_a_credit_that_is_not_due_is_not_compared_with_what_others_were_credited_by() -> None:
+    one = facts(a_return(line(quantity=1), **APPROVED))
+    one = of_another_price(after(one, decided(one)))
+    two = facts(a_return(line(quantity=1), return_id="R2", day=1))
+    assert codes(all_decided(one, two)["R2"]) == []
+    two = changed(two, **APPROVED)
+    assert codes(all_decided(one, two)["R2"]) == [Code.ORDER_CHANGED]

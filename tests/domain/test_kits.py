@@ -1,5 +1,6 @@
 """Kits: what they consist of as of a day, and how they come back, whole or in parts."""
 
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from fractions import Fraction
 from itertools import pairwise
@@ -9,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swapsync.domain.catalogue import Code
-from swapsync.domain.facts import Case, Policy, ReturnFacts
+from swapsync.domain.catalogue import Action, Code
+from swapsync.domain.facts import Case, Credited, Policy, ReturnFacts
 from swapsync.domain.kits import Kits, read_kits
 from swapsync.domain.orders import Order, SkuHistory
 from swapsync.domain.returns import Condition
@@ -30,6 +31,7 @@ from tests.domain.build import (
     money,
     moves,
     order,
+    ruled,
     sold,
 )
 
@@ -303,3 +305,23 @@ def test_the_reasons_say_that_a_credit_is_of_a_part() -> None:
     texts = [reason.text for reason in decided(approved(line("BOX", 1)))["R1"].reasons]
     assert any(" x 1/5 of a kit" in text for text in texts)
     assert not any("of a kit" in reason.text for reason in decided(approved(line("SET", 1)))["R1"].reasons)
+
+
+def test_a_denied_part_that_never_came_leaves_its_units_to_the_next_return() -> None:
+    part = facts(a_return(line("CUP", 7)))
+    whole = facts(a_return(line("SET", 3), return_id="R2", day=1, **APPROVED))
+    held = decided(part, whole)
+    assert codes(held["R2"]) == [Code.QUANTITY_EXCEEDS_ORDER]
+    part = replace(part, rulings=ruled(held["R1"], Code.QUANTITY_EXCEEDS_ORDER, Action.DENY))
+    assert money(decided(part, whole)["R2"]) == [("set", 3, 1000, 199)]
+    another = facts(a_return(line("CUP", 6), return_id="R3", day=2, **APPROVED))
+    assert money(decided(part, another)["R3"]) == [("cup", 6, 500, 100)]
+
+
+def test_a_part_worth_less_than_a_minor_unit_waits_until_its_share_has_caught_up() -> None:
+    box = approved(line("BOX", 1))
+    box = replace(box, credited=(Credited("box", "set", 1, 2, 0, delivered=True),), credit_count=1)
+    box = replace(box, credited_basis=box.ret.basis())
+    cup = approved(line("CUP", 1), return_id="R2", day=1)
+    second = decided(box, cup, of=a_set(1, 3, 0))["R2"]
+    assert (second.credit, codes(second)) == ((), [])

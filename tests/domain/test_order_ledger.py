@@ -47,14 +47,19 @@ def with_credit(credited: Credited, *lines: object) -> ReturnFacts:
 def test_a_credit_counts_on_the_line_that_its_returned_line_fits_now() -> None:
     assert money(decided(with_credit(ONE_CREDITED))) == [("mug", 3, 7500, 1500)]
     third = sold(quantity=3, net=100, tax=0)
-    known = with_credit(replace(ONE_CREDITED, net=33, tax=0, sku=""), line(quantity=3))
-    assert money(decided(known, order(third))) == [("mug", 2, 67, 0)]
+    known = with_credit(replace(ONE_CREDITED, net=34, tax=0, sku=""), line(quantity=3))
+    assert money(decided(known, order(third))) == [("mug", 2, 66, 0)]
 
 
 def test_a_credit_whose_line_is_still_there_counts_on_it_whatever_else_carries_its_sku() -> None:
     of = order(sold(key="was", line_item_id="1", net=100, tax=0), sold(key="new", line_item_id="2"))
     known = with_credit(replace(ONE_CREDITED, net=25, tax=0), line(line_item_id="1"))
     assert money(decided(known, of)) == [("mug", 3, 75, 0)]
+
+
+def test_a_line_that_is_still_there_counts_before_the_sku_of_the_credit() -> None:
+    of = order(sold(), sold("CUP", line_item_id="9"))
+    assert codes(beside(replace(ONE_CREDITED, order_line_key="mug", sku="CUP"), of=of)) == [Code.QUANTITY_EXCEEDS_ORDER]
 
 
 def test_a_credit_of_a_return_that_is_gone_from_the_order_counts_on_the_only_line_of_its_sku() -> None:
@@ -93,10 +98,11 @@ def test_carriage_that_was_credited_elsewhere_is_not_credited_again() -> None:
     assert money(beside(Extra(LineKind.FEE, -600, -150), of=of, policy=policy))[1:] == [(":shipping", 1, 1000, 200)]
 
 
-def test_no_more_is_credited_than_the_whole_order_is_worth() -> None:
-    elsewhere = replace(ONE_CREDITED, sku="", net=1, tax=0)
-    assert codes(beside(elsewhere)) == [Code.ORDER_CHANGED]
-    assert money(beside(replace(elsewhere, net=0))) == [("mug", 4, 10000, 2000)]
+@pytest.mark.parametrize(("net", "tax"), [(1, 0), (0, 1)])
+def test_no_more_is_credited_than_the_whole_order_is_worth(net: int, tax: int) -> None:
+    elsewhere = replace(ONE_CREDITED, sku="", net=0, tax=0)
+    assert money(beside(elsewhere)) == [("mug", 4, 10000, 2000)]
+    assert codes(beside(replace(elsewhere, net=net, tax=tax))) == [Code.ORDER_CHANGED]
 
 
 # -- units that are given free
