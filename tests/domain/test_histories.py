@@ -536,13 +536,17 @@ def _some(draw: st.DrawFn, of: str, versions: Sequence[Return | Order]) -> list[
 
 
 def outcome(desk: Desk) -> dict[str, Any]:
-    """The part of the final state that no order of arrival changes."""
+    """The part of the final state that no order of arrival changes.
+
+    The words of an exception may change with it: they say how many units are credited already, and units that are worth
+    nothing stand on a credit note only if another line is due at that moment.
+    """
     return {
         "credited": {key: money for key, (_, *money) in desk.credited().items() if any(money)},
         "stock": {place: units for place, units in desk.stock().items() if units},
         "settlement": {return_id: decision.settlement for return_id, decision in desk.decisions.items()},
         "exceptions": sorted(
-            (return_id, problem.code, problem.subject, problem.detail)
+            (return_id, problem.code, problem.subject, problem.about)
             for return_id, decision in desk.decisions.items()
             for problem in decision.problems
         ),
