@@ -33,7 +33,7 @@ from swapsync.connectors.errors import (
     TryLater,
     Unreachable,
 )
-from swapsync.connectors.rate import RateBudget
+from swapsync.connectors.rate import Budget
 from swapsync.counters import count
 
 Transport = requests.adapters.BaseAdapter
@@ -108,7 +108,7 @@ class _Failure:
 
 
 class Connection:
-    """One remote account; may be used by several threads at once, which then share its rate budget."""
+    """One remote account; may be used by several threads at once."""
 
     def __init__(
         self,
@@ -119,7 +119,7 @@ class Connection:
         timeout: float,
         max_attempts: int,
         backoff: float,
-        requests_per_minute: int,
+        budget: Budget | None,
         headers: Mapping[str, str],
         credentials_hint: str,
         secrets: tuple[str, ...] = (),
@@ -127,7 +127,7 @@ class Connection:
         transport: Transport | None = None,
         read_only: bool = False,
     ) -> None:
-        """``timeout`` and ``backoff`` (the first wait) are in seconds; ``requests_per_minute`` 0 is no limit.
+        """``timeout`` and ``backoff`` (the first wait) are in seconds; without a ``budget`` there is no rate limit.
 
         ``credentials_hint`` names the settings to check when the credentials are rejected. No text of an exception
         ever holds one of the ``secrets``, or a token of ``bearer``. ``transport``: how requests travel; by default over
@@ -143,7 +143,7 @@ class Connection:
         self._bearer = bearer
         self._read_only = read_only
         self.sent: Counter[str] = Counter()
-        self._budget = RateBudget(requests_per_minute, clock) if requests_per_minute else None
+        self._budget = budget
         self._breaker = Breaker(clock)
         self._headers = {
             **requests.utils.default_headers(),

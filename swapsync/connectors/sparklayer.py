@@ -10,6 +10,7 @@ from urllib.parse import quote
 from swapsync.clock import Clock
 from swapsync.connectors.errors import BadAnswer, CredentialsRejected, Malformed, NotFound, Refused
 from swapsync.connectors.http import Connection, Transport
+from swapsync.connectors.rate import Budget, own_budget
 from swapsync.connectors.reading import Row, field, shown, text, whole
 from swapsync.domain import money
 from swapsync.settings import SiteSettings
@@ -96,7 +97,7 @@ class SparkLayerClient:
         timeout: float,
         max_attempts: int,
         backoff: float,
-        requests_per_minute: int,
+        budget: Budget | None,
         transport: Transport | None = None,
         read_only: bool = False,
     ) -> None:
@@ -111,7 +112,7 @@ class SparkLayerClient:
             timeout=timeout,
             max_attempts=max_attempts,
             backoff=backoff,
-            requests_per_minute=requests_per_minute,
+            budget=budget,
             headers={"Site-Id": site_id},
             credentials_hint=_CREDENTIALS_HINT,
             secrets=(client_secret,),
@@ -126,9 +127,18 @@ class SparkLayerClient:
 
     @classmethod
     def for_site(
-        cls, site: SiteSettings, clock: Clock, transport: Transport | None = None, *, read_only: bool = False
+        cls,
+        site: SiteSettings,
+        clock: Clock,
+        transport: Transport | None = None,
+        *,
+        budget: Budget | None = None,
+        read_only: bool = False,
     ) -> Self:
-        """The client that the site's settings describe. ``read_only``: its writes raise WriteRefused."""
+        """The client that the site's settings describe. ``read_only``: its writes raise WriteRefused.
+
+        ``budget``: who keeps the site's rate limit; by default it is kept within this process.
+        """
         return cls(
             base_url=site.sparklayer_base_url,
             site_id=site.sparklayer_site_id,
@@ -139,7 +149,7 @@ class SparkLayerClient:
             timeout=site.http.timeout_seconds,
             max_attempts=site.http.max_attempts,
             backoff=site.http.backoff_seconds,
-            requests_per_minute=site.sparklayer_requests_per_minute,
+            budget=budget or own_budget(site.sparklayer_requests_per_minute, clock),
             transport=transport,
             read_only=read_only,
         )

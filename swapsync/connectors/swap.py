@@ -8,6 +8,7 @@ from typing import Any, Self
 from swapsync.clock import Clock
 from swapsync.connectors.errors import BadAnswer
 from swapsync.connectors.http import Connection, Transport
+from swapsync.connectors.rate import Budget, own_budget
 from swapsync.domain.returns import Condition
 from swapsync.settings import SiteSettings
 
@@ -45,7 +46,7 @@ class SwapClient:
         timeout: float,
         max_attempts: int,
         backoff: float,
-        requests_per_minute: int,
+        budget: Budget | None,
         transport: Transport | None = None,
         read_only: bool = False,
     ) -> None:
@@ -57,7 +58,7 @@ class SwapClient:
             timeout=timeout,
             max_attempts=max_attempts,
             backoff=backoff,
-            requests_per_minute=requests_per_minute,
+            budget=budget,
             headers={"X-API-Key": api_key},
             credentials_hint="check the site's swap_api_key (SWAPSYNC_SWAP_API_KEY)",
             secrets=(api_key,),
@@ -71,9 +72,18 @@ class SwapClient:
 
     @classmethod
     def for_site(
-        cls, site: SiteSettings, clock: Clock, transport: Transport | None = None, *, read_only: bool = False
+        cls,
+        site: SiteSettings,
+        clock: Clock,
+        transport: Transport | None = None,
+        *,
+        budget: Budget | None = None,
+        read_only: bool = False,
     ) -> Self:
-        """The client that the site's settings describe. ``read_only``: its writes raise WriteRefused."""
+        """The client that the site's settings describe. ``read_only``: its writes raise WriteRefused.
+
+        ``budget``: who keeps the site's rate limit; by default it is kept within this process.
+        """
         return cls(
             base_url=site.swap_base_url,
             api_key=site.swap_api_key.get_secret_value(),
@@ -82,7 +92,7 @@ class SwapClient:
             timeout=site.http.timeout_seconds,
             max_attempts=site.http.max_attempts,
             backoff=site.http.backoff_seconds,
-            requests_per_minute=site.swap_requests_per_minute,
+            budget=budget or own_budget(site.swap_requests_per_minute, clock),
             transport=transport,
             read_only=read_only,
         )

@@ -30,6 +30,7 @@ from swapsync.settings import SiteSettings
 from swapsync.store import controls, leases, runs
 from swapsync.store.db import Store
 from swapsync.store.leases import LostLease
+from swapsync.store.request_budget import SharedBudget
 
 Job = Callable[[Workplace, Tally], None]
 
@@ -68,16 +69,29 @@ class RunRecord:
 def open_workplace(site: SiteSettings, store: Store, clock: Clock, transport: Transport | None = None) -> Workplace:
     """A site's desk, with its connections; the first one ever fixes the site's cut-over moment.
 
-    ``transport``: how requests travel, by default over HTTP. On a copy of the store the connections can only read:
-    what is decided there must never go outside.
+    ``transport``: how requests travel, by default over HTTP. All workers of a store share each account's rate limit.
+    On a copy of the store the connections can only read: what is decided there must never go outside.
     """
     with store.transaction() as connection:
         effects_from = runs.first_run(connection, site.slug, site.effects_from, clock.now())
+
+    def budget(account: str, requests_per_minute: int) -> SharedBudget | None:
+        shared = requests_per_minute and not store.is_copy
+        return SharedBudget(store, clock, site.slug, account, requests_per_minute) if shared else None
+
     return Workplace(
         site,
         store,
-        SwapClient.for_site(site, clock, transport, read_only=store.is_copy),
-        SparkLayerClient.for_site(site, clock, transport, read_only=store.is_copy),
+        SwapClient.for_site(
+            site, clock, transport, budget=budget("swap", site.swap_requests_per_minute), read_only=store.is_copy
+        ),
+        SparkLayerClient.for_site(
+            site,
+            clock,
+            transport,
+            budget=budget("sparklayer", site.sparklayer_requests_per_minute),
+            read_only=store.is_copy,
+        ),
         clock,
         effects_from,
     )

@@ -576,6 +576,15 @@ class LeaseRow(SQLModel, table=True):
     token: int = _minor()
 
 
+class RequestBudget(SQLModel, table=True):
+    """How many requests all workers of a site sent to one of its two accounts in each of the last seconds."""
+
+    __tablename__ = "request_budget"
+    site: str = _key()
+    account: str = _key()
+    recent: list[tuple[int, int]] = Field(sa_column=Column(JSON, nullable=False))
+
+
 class BackfillWindowRow(SQLModel, table=True):
     """A window of history that a backfill has read to its end."""
 

@@ -44,7 +44,7 @@ def connect(clock: RecordingClock) -> Connect:
             "timeout": 5,
             "max_attempts": 3,
             "backoff": 1,
-            "requests_per_minute": 0,
+            "budget": None,
             "headers": {},
             "credentials_hint": "check SECRET_SETTING",
         }

@@ -286,7 +286,7 @@ def test_the_request_beyond_the_budget_waits_for_its_minute(
     remote: Any, connect: Connect, clock: RecordingClock
 ) -> None:
     answers(remote, 200, body="[]")
-    connection = connect(requests_per_minute=2)
+    connection = connect(budget=RateBudget(2, clock))
     for _ in range(3):
         connection.request("GET", "/things", repeatable=True)
     assert len(clock.waits) == 1
@@ -466,7 +466,7 @@ def test_whatever_an_error_body_holds_the_text_is_one_short_line(body: dict[str,
             timeout=1,
             max_attempts=1,
             backoff=0,
-            requests_per_minute=0,
+            budget=None,
             headers={},
             credentials_hint="",
         )

@@ -32,7 +32,7 @@ def client(base_url: str, clock: RecordingClock, **options: Any) -> SparkLayerCl
         "timeout": 5,
         "max_attempts": 2,
         "backoff": 1,
-        "requests_per_minute": 0,
+        "budget": None,
     }
     return SparkLayerClient(**(defaults | options))
 

@@ -26,7 +26,7 @@ def client(base_url: str, clock: RecordingClock, api_key: str = API_KEY) -> Swap
         timeout=5,
         max_attempts=2,
         backoff=1,
-        requests_per_minute=0,
+        budget=None,
     )
 
 

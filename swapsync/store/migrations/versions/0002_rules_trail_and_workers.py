@@ -89,6 +89,13 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("site", "job"),
     )
     op.create_table(
+        "request_budget",
+        sa.Column("site", sa.Text(), nullable=False),
+        sa.Column("account", sa.Text(), nullable=False),
+        sa.Column("recent", sa.JSON(), nullable=False),
+        sa.PrimaryKeyConstraint("site", "account"),
+    )
+    op.create_table(
         "mapping",
         sa.Column("site", sa.Text(), nullable=False),
         sa.Column("field", sa.Text(), nullable=False),
