@@ -324,9 +324,11 @@ CATALOGUE: dict[Code, Entry] = {
     Code.APPROVAL_NEEDED: Entry(
         _F,
         _MID,
-        "A credit is worth more than the site lets out without somebody looking at it.",
-        "Check the return and its order. Let it out with --action credit, refuse it with --action deny.",
-        "it is approved or refused, or is worth less by now",
+        "A credit is worth more than the site lets out without somebody looking at it; or it was denied for a reason "
+        "that is gone by now. Goods move on.",
+        "Check the return and its order, and whether the buyer was made good by other means. Let it out with "
+        "--action credit, refuse it with --action deny.",
+        "it is approved or refused, is worth less by now, or is held for another reason",
         (Action.CREDIT, Action.DENY),
     ),
 }

@@ -41,6 +41,10 @@ from swapsync.domain.suggestions import Suggestion, suggest_lines, suggest_order
 UNANNOUNCED = "unannounced:"
 """What the subject of an ``UNEXPECTED_ITEM`` begins with that belongs to no line; its SKU follows."""
 
+DENIED = "denied:"
+"""What the subject of an ``APPROVAL_NEEDED`` begins with that is about a denial whose reason is gone; code and subject
+of what was denied follow."""
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
@@ -242,6 +246,7 @@ class _Book:
     ``asked_lines``: no credit for them until a person decides.
     ``changed_lines``: no further credit for them, since the order is another than the one they were credited by.
     ``written_off``: their wrong items leave inspection, as a person decided.
+    ``raised``: all that was asked or decided, by code and subject; a denial of anything else has outlived its reason.
     """
 
     def __init__(self, facts: ReturnFacts, stored: ReturnFacts, case: Case, policy: Policy) -> None:
@@ -250,6 +255,7 @@ class _Book:
         self.stored = stored
         self.case = case
         self.problems: list[Problem] = []
+        self.raised: set[tuple[Code, str]] = set()
         self.reasons: list[Reason] = []
         self.frozen = False
         self.money_held = False
@@ -561,12 +567,16 @@ class _Book:
             if due <= 0:
                 continue
             before = ledger.units[sold.key]
+            outlived = self._outlived_denials(line.line_id)
+            at_line = ledger.snapshot() if outlived else at_first
             weight, finest = matches[line.line_id].weight, matches[line.line_id].finest
             credit = ledger.credit(line.line_id, sold, line.sku or sold.sku, due, weight, finest)
             if credit is None:
                 detail = f"{sold.sku or sold.key}: the order now holds less than was credited for it already"
                 if not self._open(Code.ORDER_CHANGED, line.line_id, detail, line.sku, holds=Holds.LINE_CREDIT):
                     self.changed_lines.add(line.line_id)
+            elif not self._lets_go(outlived, Holds.LINE_CREDIT, line):
+                ledger.rewind(at_line)
             else:
                 lines.append(credit)
                 self._say(4, Verdict.RELEASES, self._computation(credit, sold, before, weight), line)
@@ -583,10 +593,36 @@ class _Book:
             kept = money.to_text(-(fee.net + fee.tax), order.currency)
             self._say(4, Verdict.HOLDS, f"handling fee of {kept} {order.currency} kept back by the site's policy")
         gross = sum(line.net + line.tax for line in lines)
-        if gross <= 0 or not self._approved(gross, order):
+        approved = gross > 0 and self._approved(gross, order)
+        if not approved or not self._lets_go(self._outlived_denials(), Holds.CREDIT):
             ledger.rewind(at_first)
             return ()
         return tuple(lines)
+
+    def _outlived_denials(self, line_id: str = "") -> list[tuple[Code, str, Ruling]]:
+        """What a person denied and no rule raises any more: of a line; or of the return, and of lines that are gone."""
+        lines = {line.line_id for line in self.ret.lines}
+        return [
+            (code, subject, ruling)
+            for (code, subject), ruling in sorted(self.facts.rulings.items())
+            if ruling.action is Action.DENY and (code, subject) not in self.raised
+            if not subject.startswith(DENIED) and (subject if subject in lines else "") == line_id
+        ]
+
+    def _lets_go(
+        self, outlived: Iterable[tuple[Code, str, Ruling]], holds: Holds, line: ReturnLine | None = None
+    ) -> bool:
+        """Whether a credit that is due may go out although it was denied, for reasons that are gone by now."""
+        answers = []
+        for code, subject, ruling in outlived:
+            denied = f"{code} ({ruling.about})" if " " in ruling.about else code
+            detail = f"{denied} was denied, and the reason for it is gone: credit it now?"
+            sku = line.sku if line else ""
+            answers.append(self._open(Code.APPROVAL_NEEDED, f"{DENIED}{code}:{subject}", detail, sku, holds=holds))
+        if any(answer is not None and answer.action is Action.DENY for answer in answers):
+            self.denied = self.denied or line is None
+            self.denied_lines |= {line.line_id} if line else set()
+        return all(answer is not None and answer.action is not Action.DENY for answer in answers)
 
     def _fee(self, lines: list[CreditLine]) -> CreditLine | None:
         """Swap's handling fee as far as it was not kept yet, taxed like the goods; never more than they are worth."""
@@ -741,6 +777,7 @@ class _Book:
         suggestions: tuple[Suggestion, ...] = (),
     ) -> Ruling | None:
         """Notes a problem, unless a person has ruled on exactly this; then their ruling comes back instead."""
+        self.raised.add((code, subject))
         ruling = self.facts.rulings.get((code, subject))
         if ruling is None or ruling.about != (about or detail):
             self._note(Problem(code, subject, detail, sku, about or detail, holds, suggestions))
@@ -759,6 +796,7 @@ class _Book:
         suggestions: tuple[Suggestion, ...] = (),
     ) -> Ruling | None:
         """Neither credit nor stock for a line until a person rules; and no credit if they deny it."""
+        self.raised.add((code, line.line_id))
         standing = self.facts.rulings.get((code, line.line_id))
         if standing is None or standing.action not in (Action.ACCEPT, Action.DENY):
             self._note(Problem(code, line.line_id, detail, line.sku, about or detail, Holds.LINE, suggestions))
@@ -782,6 +820,8 @@ class _Book:
             self.asked_lines.add(problem.subject)
 
     def _line_id(self, subject: str) -> str:
+        if subject.startswith(DENIED):
+            subject = subject.split(":", 2)[2]
         return subject if any(line.line_id == subject for line in self.ret.lines) else ""
 
     def _say(self, rule: int, verdict: Verdict, text: str, line: ReturnLine | None = None) -> None:

@@ -39,13 +39,14 @@ class Note:
 class Desk:
     """One order (None while SparkLayer doesn't tell of it), its returns, and what was done about them.
 
-    ``known``: what others say of each return. ``issued``: all that decisions ever asked to be credited, by currency.
-    ``move_names``: the key of each movement in the store. ``sparklayer``: the transactions that stand on the order, by
-    platform id.
+    ``aliases``: SKUs that were taught. ``known``: what others say of each return. ``issued``: all that decisions ever
+    asked to be credited, by currency. ``move_names``: the key of each movement in the store. ``sparklayer``: the
+    transactions that stand on the order, by platform id.
     """
 
     policy: Policy
     order: Order | None = None
+    aliases: dict[str, str] = field(default_factory=dict)
     known: dict[str, ReturnFacts] = field(default_factory=dict)
     notes: list[Note] = field(default_factory=list)
     movements: list[tuple[str, Movement]] = field(default_factory=list)
@@ -88,7 +89,7 @@ class Desk:
         if self.order is None:
             yield from (Case(None, (facts,)) for facts in everything)
         elif everything:
-            yield Case(self.order, everything)
+            yield Case(self.order, everything, aliases=self.aliases)
 
     # -- what the jobs do
 

@@ -241,6 +241,12 @@ class History(RuleBasedStateMachine):
         self.tell(self.a_known_return(data), lines=self.some_lines(data))
 
     @precondition(lambda self: self.desk.known)
+    @rule(data=st.data(), same_buyer=mostly(True, False))
+    def its_data_are_corrected(self, data: st.DataObject, same_buyer: bool) -> None:
+        known = replace(self.a_known_return(data), same_buyer=same_buyer, vanished=False)
+        self.tell(known, currency=self.order.currency, unknown=(), refunded=0, **APPROVED)
+
+    @precondition(lambda self: self.desk.known)
     @rule(data=st.data())
     def the_lines_are_named_anew(self, data: st.DataObject) -> None:
         """Each keeps its name or gets another, in one piece or in two; then a person may accept the return so."""
@@ -305,7 +311,7 @@ class History(RuleBasedStateMachine):
             st.sampled_from([(d.return_id, p) for d in self.desk.decisions.values() for p in d.problems])
         )
         if actions := CATALOGUE[problem.code].actions:
-            action = data.draw(st.sampled_from(actions))
+            action = data.draw(st.sampled_from((*actions, *(Action.DENY,) * (Action.DENY in actions))))
             self.desk.rule(return_id, problem, action)
             if problem.code is Code.INSPECTION_REVIEW and action is Action.CREDIT:
                 units = found(self.named_now(return_id).findings, problem.subject)
@@ -342,6 +348,7 @@ class History(RuleBasedStateMachine):
         goods = [line for line in decision.credit if line.kind is LineKind.GOODS]
         if not decision.credit:
             return
+        self.check_denials(known, decision)
         assert self.order.payment_method in PAY_LATER
         assert not known.settled_outside
         gross = sum(line.net + line.tax for line in decision.credit)
@@ -354,6 +361,22 @@ class History(RuleBasedStateMachine):
             covered = sum(credit.quantity for credit in known.credited if credit.line_id == new.line_id)
             assert covered + new.quantity <= min(self.confirmed(known, line), line.quantity)
             assert covered + new.quantity <= decision.accepted[line.line_id] <= line.quantity
+
+    def check_denials(self, known: ReturnFacts, decision: Decision) -> None:
+        """Nothing goes out that a person denied, unless a person let it go once the reason was gone."""
+        lines = {line.line_id for line in known.ret.lines}
+        credited = {line.line_id for line in decision.credit}
+        for (code, subject), ruling in known.rulings.items():
+            if ruling.action is not Action.DENY or subject.startswith("denied:"):
+                continue
+            if subject in lines and subject not in credited:
+                continue
+            units = found(known.findings, subject)
+            if code is Code.INSPECTION_REVIEW and units[Condition.DAMAGED] + units[Condition.NO_VALUE]:
+                continue  # of these units alone; the others are credited
+            answer = known.rulings.get((Code.APPROVAL_NEEDED, f"denied:{code}:{subject}"))
+            assert answer is not None
+            assert answer.action is Action.CREDIT
 
     def confirmed(self, known: ReturnFacts, line: ReturnLine) -> int:
         """Rule 1, worked out apart from the code: how many units of a line may be credited."""

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from swapsync.jobs.cycle import JOBS
+from swapsync.jobs.rulings import rule
 from swapsync.sandbox.faults import Fault
 from swapsync.sandbox.world import World
 from tests.conftest import Desk, FixedClock, run
@@ -301,3 +302,64 @@ def test_a_gateway_refund_above_the_value_of_the_goods_is_shown_to_finance(desk:
     run(place)
     assert (s.credits(world), s.open_codes(place)) == ({}, ["AMOUNT_MISMATCH"])
     assert "60.00" in s.open_exceptions(place)[0].detail
+
+
+# -- a denial whose reason is gone
+
+
+@pytest.mark.parametrize("answer", ["credit", "deny"])
+@pytest.mark.parametrize("reason", ["currency", "order", "buyer"])
+def test_what_was_denied_is_not_credited_because_the_reason_is_gone(
+    desk: Desk, world: World, clock: FixedClock, reason: str, answer: str
+) -> None:
+    s.buyer(world)
+    s.order(world)
+    wrong, right, code = {
+        "currency": ({"customer_currency": "EUR"}, {"customer_currency": "GBP"}, "CURRENCY_MISMATCH"),
+        "order": ({"order_id": "404", "order_name": "#404"}, {}, "ORPHANED_RETURN"),
+        "buyer": ({"customer_email": "else@else.example"}, {"customer_email": s.BUYER}, "CUSTOMER_MISMATCH"),
+    }[reason]
+    s.buyer(world, "else@else.example")
+    s.returned(world, **s.APPROVED | wrong)
+    place = desk(amount_tolerance="1000")
+    run(place)
+    decide(place, code, "deny")
+    run(place)
+    assert (s.state(place), s.open_codes(place)) == ("denied", [])
+    change(world, clock, **right)
+    if reason == "order":
+        s.order(world, platform_id="404", visible="#404", updated=world.now())
+    clock.forward(hours=2)
+    run(place)
+    [asked] = s.open_exceptions(place)
+    assert (asked.code, asked.owner) == ("APPROVAL_NEEDED", "finance")
+    assert asked.detail.startswith(f"{code} (")
+    order_id = "404" if reason == "order" else "5001"
+    assert (s.state(place), s.credits(world, order_id), s.levels(world)["inspection"]) == ("held", {}, 4)
+    decide(place, "APPROVAL_NEEDED", answer)
+    run(place)
+    run(place)
+    credits = {"swap:R1:credit:1": "-48.00"} if answer == "credit" else {}
+    assert (s.credits(world, order_id), s.open_codes(place)) == (credits, [])
+    assert s.state(place) == ("credited" if answer == "credit" else "denied")
+
+
+def test_a_line_that_was_denied_is_not_credited_because_its_sku_was_taught_for_another_return(
+    desk: Desk, world: World, clock: FixedClock
+) -> None:
+    s.order(world)
+    unnamed = {"line_item_id": None, "variant_id": None}
+    s.returned(world, s.back("GHOST", 2, **unnamed), **s.APPROVED)
+    s.second(world, s.back("GHOST", 3, **unnamed), **s.APPROVED)
+    place = desk(amount_tolerance="1000")
+    run(place)
+    denied, other = s.open_exceptions(place)
+    rule(place.store, denied.id, "deny", actor="fina", now=clock.now())
+    run(place)
+    rule(place.store, other.id, "teach-alias", value="MUG", actor="cleo", now=clock.now())
+    run(place)
+    assert s.credits(world) == {"swap:R2:credit:1": "-36.00"}
+    assert [(row.code, row.return_id) for row in s.open_exceptions(place)] == [("APPROVAL_NEEDED", "R1")]
+    decide(place, "APPROVAL_NEEDED", "credit")
+    run(place)
+    assert s.credits(world) == {"swap:R1:credit:1": "-24.00", "swap:R2:credit:1": "-36.00"}
