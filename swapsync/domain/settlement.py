@@ -17,7 +17,7 @@ from swapsync.domain.kits import Kits
 from swapsync.domain.matching import LineMatch, MatchedBy, match_kits, match_line
 from swapsync.domain.notes import Milestone
 from swapsync.domain.order_ledger import CreditLine, OrderLedger
-from swapsync.domain.orders import Order, OrderLine, SkuHistory
+from swapsync.domain.orders import Order, OrderLine
 from swapsync.domain.reasons import Holds, Reason, Verdict
 from swapsync.domain.returns import (
     Condition,
@@ -34,7 +34,7 @@ from swapsync.domain.returns import (
     logistics,
     unexpected,
 )
-from swapsync.domain.stock import Movement, Step, movements_due, on_hand
+from swapsync.domain.stock import Movement, Step, excess, movements_due, on_hand
 from swapsync.domain.succession import carry_over
 from swapsync.domain.suggestions import Suggestion, suggest_lines, suggest_orders
 
@@ -137,7 +137,7 @@ def _decide_return(
         _claim(ret, ret.lines, matches, ledger)
         why = Reason(12, Verdict.HOLDS, "it ended before the cut-over: its units are counted, and it causes nothing")
         return Decision(ret.return_id, matches, (), where, seen, Settlement.SETTLED_OUTSIDE, reasons=(why,))
-    book = _Book(facts, stored, case, policy)
+    book = _Book(facts, stored, case, policy, matches)
     if ret.called_off and not facts.credited and not facts.findings:
         book.check_inspection()
         milestones = (Milestone(ret.status.value),) if case.order and facts.same_buyer is not False else ()
@@ -171,7 +171,7 @@ def _decide_return(
     book.check_amount(matches)
     book.check_inspection()
     credit = book.credit(matches, granted, ledger)
-    movements = book.movements(matches, case.history)
+    movements = book.movements()
     return Decision(
         ret.return_id,
         matches,
@@ -249,10 +249,17 @@ class _Book:
     ``raised``: all that was asked or decided, by code and subject; a denial of anything else has outlived its reason.
     """
 
-    def __init__(self, facts: ReturnFacts, stored: ReturnFacts, case: Case, policy: Policy) -> None:
+    def __init__(
+        self,
+        facts: ReturnFacts,
+        stored: ReturnFacts,
+        case: Case,
+        policy: Policy,
+        matches: Mapping[str, LineMatch],
+    ) -> None:
         order = case.order
         self.facts, self.ret, self.order, self.policy = facts, facts.ret, order, policy
-        self.stored = stored
+        self.stored, self.matches = stored, matches
         self.case = case
         self.problems: list[Problem] = []
         self.raised: set[tuple[Code, str]] = set()
@@ -326,7 +333,7 @@ class _Book:
             self._hold_all(code, "swap", detail)
 
     def _check_goods(self) -> None:
-        """Whether the return still has the lines for which goods were counted."""
+        """Whether the return still has the lines for which goods were counted, and announces as many."""
         lines = {line.line_id for line in self.ret.lines}
         came = [
             f"{units} x {sku} came"
@@ -334,10 +341,27 @@ class _Book:
             if line_id not in lines and (units := steps.get(Step.RECEIVED, 0) - steps.get(Step.MISSING, 0)) > 0
         ]
         seen = [f"{f.quantity} {f.condition}" for f in self.stored.findings if f.line_id and f.line_id not in lines]
+        says = []
         if came or seen:
             inspected = [f"the warehouse found {', '.join(seen)}"] if seen else []
-            detail = f"{'; '.join([*came, *inspected])}, for lines that the return no longer has"
-            self._hold_all(Code.RETURN_CHANGED_AFTER_CREDIT, "goods", detail, about=self.ret.basis())
+            says.append(f"{'; '.join([*came, *inspected])}, for lines that the return no longer has")
+        for line in self.ret.lines:
+            for sku, per_unit in self._stock_of(line).items():
+                announced = line.quantity * per_unit
+                if more := self._excess(line, sku, per_unit):
+                    says.append(f"{announced + more} x {sku} came, and the return announces {announced} now")
+        if says:
+            self._hold_all(Code.RETURN_CHANGED_AFTER_CREDIT, "goods", "; ".join(says), about=self.ret.basis())
+
+    def _excess(self, line: ReturnLine, sku: str, per_unit: int) -> int:
+        """Units of a SKU that came for a line and that it does not announce any more."""
+        moved = self.facts.moved.get((line.line_id, sku), {})
+        return excess(line.quantity * per_unit, units=self._units(line, per_unit), moved=moved)
+
+    def _units(self, line: ReturnLine, per_unit: int) -> Counter[Condition]:
+        """What was found of a line, in units of what moves."""
+        units = found(self.facts.findings, line.line_id)
+        return Counter({condition: n * per_unit for condition, n in units.items()})
 
     def _check_voids(self, order: Order) -> None:
         """Rule 3: what was voided is not credited again before the void is delivered and a person has ruled."""
@@ -658,7 +682,7 @@ class _Book:
             f"net {net} of {of_net}, tax {tax} of {of_tax} {currency}"
         )
 
-    def movements(self, matches: Mapping[str, LineMatch], history: SkuHistory) -> tuple[Movement, ...]:
+    def movements(self) -> tuple[Movement, ...]:
         if self.frozen:
             self._say(6, Verdict.HOLDS, "no stock moves while the return is held as a whole")
             return ()
@@ -672,33 +696,35 @@ class _Book:
             self.policy.restock_on == "swap_approved" and self._closed_and_delivered and self.ret.qc is SwapQc.APPROVED
         )
         for line in self.ret.lines:
-            if matches[line.line_id].order_line is None or line.line_id in self.held_lines:
+            if line.line_id in self.held_lines:
                 continue
-            units = found(self.facts.findings, line.line_id)
-            for sku, per_unit in self._stock_of(line, matches[line.line_id], history).items():
+            for sku, per_unit in self._stock_of(line).items():
                 due += movements_due(
                     line.line_id,
                     sku,
                     line.quantity * per_unit,
                     delivered=self.ret.delivered and not self.ret.called_off,
                     restock_announced=restock_announced,
-                    units=Counter({condition: n * per_unit for condition, n in units.items()}),
+                    units=self._units(line, per_unit),
                     moved=self.facts.moved.get((line.line_id, sku), {}),
                     write_off=line.line_id in self.written_off,
+                    in_excess=self._excess(line, sku, per_unit),
                 )
         return tuple(due)
 
-    def _stock_of(self, line: ReturnLine, match: LineMatch, history: SkuHistory) -> dict[str, int]:
+    def _stock_of(self, line: ReturnLine) -> dict[str, int]:
         """What moves for each unit of a line, by SKU: a whole kit moves its parts, all else itself.
 
-        What has begun to move under a SKU goes on under it.
+        What has begun to move under a SKU goes on under it. Nothing moves for a line that fits none of the order.
         """
+        match = self.matches[line.line_id]
+        if match.order_line is None:
+            return {}
         moving = self.facts.stock_skus.get(line.line_id)
         if match.kit and not match.part and moving in (None, *(part.sku for part in match.kit)):
             return {part.sku: part.quantity for part in match.kit}
-        sold_variant = match.order_line.variant_id if match.order_line and not match.part else ""
-        sku = moving or history.current(line.variant_id or sold_variant) or line.sku
-        sku = sku or (match.order_line.sku if match.order_line else "")
+        sold_variant = match.order_line.variant_id if not match.part else ""
+        sku = moving or self.case.history.current(line.variant_id or sold_variant) or line.sku or match.order_line.sku
         return {sku: 1} if sku else {}
 
     def milestones(self) -> tuple[Milestone, ...]:

@@ -99,6 +99,17 @@ def on_hand(moved: Mapping[Step, int]) -> int:
     return 2 * moved.get(Step.RECEIVED, 0) - sum(moved.values())
 
 
+def excess(announced: int, *, units: Counter[Condition], moved: Mapping[Step, int]) -> int:
+    """Units that were booked in for a line, were not found missing, and are more than it announces by now."""
+    return max(moved.get(Step.RECEIVED, 0) - _missing(units, moved.get(Step.RECEIVED, 0)) - announced, 0)
+
+
+def _missing(units: Counter[Condition], received: int) -> int:
+    """Units that were booked in and are missing by the warehouse's findings."""
+    in_the_parcel = units.total() - units[Condition.MISSING]
+    return max(min(units[Condition.MISSING], received - in_the_parcel), 0)
+
+
 def movements_due(
     line_id: str,
     sku: str,
@@ -109,23 +120,25 @@ def movements_due(
     units: Counter[Condition],
     moved: Mapping[Step, int],
     write_off: bool = False,
+    in_excess: int = 0,
 ) -> tuple[Movement, ...]:
     """What the facts ask for beyond what has moved already; the same facts ask for nothing twice.
 
     ``units``: the warehouse's findings; they prove receipt by themselves. ``delivered``: the announced units count as
     received, never more. ``restock_announced``: without a finding, the announced units may be sold again. Wrong items
-    stay in inspection unless a person wrote them off (``write_off``); missing units leave it only if they were booked
-    into it. Nothing is ever moved back by itself.
+    stay in inspection unless a person wrote them off (``write_off``), and so do units that are more than announced
+    (``in_excess``: those that a person accepts as gone); missing units leave it only if they were booked into it.
+    Nothing is ever moved back by itself.
     """
     in_the_parcel = units.total() - units[Condition.MISSING]
     received = max(announced if delivered else min(in_the_parcel, announced), moved.get(Step.RECEIVED, 0))
     target = {
         Step.RECEIVED: received,
-        Step.MISSING: min(units[Condition.MISSING], received - in_the_parcel),
+        Step.MISSING: _missing(units, received),
         Step.DAMAGED: units[Condition.DAMAGED],
         Step.DISPOSED: units[Condition.NO_VALUE],
         Step.RESTOCKED: units[Condition.SELLABLE],
-        Step.WRITTEN_OFF: units[Condition.WRONG_ITEM] if write_off else 0,
+        Step.WRITTEN_OFF: in_excess + (units[Condition.WRONG_ITEM] if write_off else 0),
     }
     if restock_announced and not units:
         target[Step.RESTOCKED] = announced

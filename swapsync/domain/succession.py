@@ -155,8 +155,8 @@ class _Heirs:
 
         def lines_for(home: str, kind: tuple[Condition, str]) -> Collection[str]:
             _, sku = kind
-            skus = [sku for line_id, sku in self.facts.moved if line_id == home]
-            return self._that_bring([sku] if sku else skus or self.names.get(home, {}), home)
+            moved = [sku for line_id, sku in self.facts.moved if line_id == home]
+            return self._that_bring([sku] if sku else self.names.get(home) or moved, home)
 
         def wish(kind: tuple[Condition, str], line_id: str, has: Counter[tuple[Condition, str]]) -> Sequence[int]:
             condition, _ = kind

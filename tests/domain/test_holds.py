@@ -488,3 +488,66 @@ def test_a_credit_that_is_not_due_is_not_compared_with_what_others_were_credited
     assert codes(all_decided(one, two)["R2"]) == []
     two = changed(two, **APPROVED)
     assert codes(all_decided(one, two)["R2"]) == [Code.ORDER_CHANGED]
+
+
+# -- fewer units than came
+
+
+def of_fewer_units(*findings: Finding, quantity: int = 2, **moved: int) -> ReturnFacts:
+    """The usual return, whose 4 MUG came and which announces fewer by now."""
+    steps = {Step.RECEIVED: 4} | {Step(step): units for step, units in moved.items()}
+    return replace(facts(a_return(line(quantity=quantity), **DELIVERED), *findings), moved={("mug", "MUG"): steps})
+
+
+def accepted(known: ReturnFacts) -> ReturnFacts:
+    return replace(known, rulings=ruled(decided(known), Code.RETURN_CHANGED_AFTER_CREDIT, Action.ACCEPT))
+
+
+def test_more_units_than_the_return_announces_now_hold_everything() -> None:
+    known = of_fewer_units(finding(Condition.SELLABLE, 2))
+    decision = decided(known)
+    [problem] = decision.problems
+    assert problem.detail == "4 x MUG came, and the return announces 2 now"
+    assert (problem.code, problem.subject) == (Code.RETURN_CHANGED_AFTER_CREDIT, "goods")
+    assert (problem.about, problem.holds) == (known.ret.basis(), Holds.EVERYTHING)
+    assert decision.movements == ()
+
+
+def test_what_is_not_announced_any_more_leaves_inspection_once_a_person_accepts() -> None:
+    known = accepted(of_fewer_units(finding(Condition.SELLABLE, 2)))
+    assert moves(decided(known)) == [("mug", "restocked", 2), ("mug", "written_off", 2)]
+    known = after(known, decided(known))
+    assert (moves(decided(known)), codes(decided(known))) == ([], [])
+
+
+def test_of_what_was_sold_again_already_nothing_leaves_inspection() -> None:
+    known = accepted(of_fewer_units(finding(Condition.SELLABLE, 4), restocked=4))
+    assert (moves(decided(known)), codes(decided(known))) == ([], [])
+
+
+def test_units_that_are_missing_are_not_more_than_announced() -> None:
+    assert codes(decided(of_fewer_units(finding(Condition.MISSING, 2)))) == [Code.INSPECTION_SHORT]
+    known = of_fewer_units(finding(Condition.MISSING, 2), finding(Condition.SELLABLE, 1), quantity=1)
+    says = "2 x MUG came, and the return announces 1 now"
+    assert detail(decided(known), Code.RETURN_CHANGED_AFTER_CREDIT) == says
+
+
+def test_as_many_units_as_are_announced_hold_nothing() -> None:
+    assert codes(decided(of_fewer_units(quantity=4))) == []
+
+
+def test_wrong_items_leave_inspection_beside_what_is_not_announced_any_more() -> None:
+    known = accepted(of_fewer_units())
+    known = after(known, decided(known))
+    known = replace(known, findings=(finding(Condition.WRONG_ITEM, 2),))
+    rulings = ruled(decided(known), Code.UNEXPECTED_ITEM, Action.WRITE_OFF)
+    known = replace(known, rulings={**known.rulings, **rulings})
+    assert moves(decided(known)) == [("mug", "written_off", 2)]
+
+
+def test_goods_of_a_line_that_is_gone_and_of_one_that_is_smaller_are_one_question() -> None:
+    known = of_fewer_units()
+    known = replace(known, moved={**known.moved, ("cup", "CUP"): {Step.RECEIVED: 1}})
+    says = "1 x CUP came, for lines that the return no longer has; 4 x MUG came, and the return announces 2 now"
+    assert detail(decided(known), Code.RETURN_CHANGED_AFTER_CREDIT) == says
+    assert moves(decided(accepted(known))) == [("cup", "written_off", 1), ("mug", "written_off", 2)]

@@ -23,6 +23,7 @@ from tests.domain.build import (
     a_return,
     after,
     all_decided,
+    changed,
     codes,
     detail,
     facts,
@@ -325,3 +326,17 @@ def test_a_part_worth_less_than_a_minor_unit_waits_until_its_share_has_caught_up
     cup = approved(line("CUP", 1), return_id="R2", day=1)
     second = decided(box, cup, of=a_set(1, 3, 0))["R2"]
     assert (second.credit, codes(second)) == ((), [])
+
+
+def test_parts_that_came_for_more_kits_than_are_announced_now_leave_inspection_when_a_person_accepts() -> None:
+    known = facts(a_return(line("SET", 3), **DELIVERED))
+    known = after(known, decided(known)["R1"])
+    known = changed(known, lines=(line("SET", 1),))
+    says = (
+        "6 x CUP came, and the return announces 2 now; 3 x PLATE came, and the return announces 1 now; "
+        "3 x BOX came, and the return announces 1 now"
+    )
+    assert detail(decided(known)["R1"], Code.RETURN_CHANGED_AFTER_CREDIT) == says
+    known = replace(known, rulings=ruled(decided(known)["R1"], Code.RETURN_CHANGED_AFTER_CREDIT, Action.ACCEPT))
+    left = {(movement.sku, movement.step): movement.quantity for movement in decided(known)["R1"].movements}
+    assert left == {("CUP", Step.WRITTEN_OFF): 4, ("PLATE", Step.WRITTEN_OFF): 2, ("BOX", Step.WRITTEN_OFF): 2}

@@ -189,3 +189,26 @@ def test_goods_that_were_inspected_are_not_expected_again_under_another_name(
     assert s.credits(world) == {"swap:R1:credit:1": "-36.00", "swap:R1:credit:2": "-12.00"}
     assert s.levels(world) == {"inspection": 0, "default": 4, "damaged": None}
     assert (s.state(place), s.open_codes(place), s.staged(place).inspection) == ("credited", [], "done")
+
+
+def test_units_that_came_and_are_not_announced_any_more_leave_inspection_when_a_person_accepts(
+    desk: Desk, world: World, clock: FixedClock
+) -> None:
+    s.order(world)
+    s.returned(world, **s.DELIVERED)
+    place = desk()
+    run(place)
+    assert s.levels(world)["inspection"] == 4
+    [line] = world.swap.get_return("R1")["products"]
+    named_anew(world, clock, line | {"item_count": 2}, total=Decimal("24.00"))
+    run(place)
+    [asked] = s.open_exceptions(place)
+    assert (asked.code, asked.subject) == ("RETURN_CHANGED_AFTER_CREDIT", "goods")
+    assert asked.detail == "4 x MUG came, and the return announces 2 now"
+    assert s.levels(world)["inspection"] == 4
+    accepted_as_it_is(place)
+    assert (s.levels(world)["inspection"], s.moved(place)) == (2, [("received", 4), ("written_off", 2)])
+    s.found(place, "sellable", 2)
+    run(place)
+    assert s.levels(world) == {"inspection": 0, "default": 2, "damaged": None}
+    assert (s.credits(world), s.open_codes(place)) == ({"swap:R1:credit:1": "-24.00"}, [])
