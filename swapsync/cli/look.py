@@ -194,6 +194,7 @@ def _print_return(item: Item) -> None:
                 else "not matched"
             ),
             "matched by": lambda line: line["matched_by"],
+            "line": lambda line: line["line_id"],
         },
         item["lines"],
     )

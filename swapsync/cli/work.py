@@ -32,11 +32,18 @@ def inspect(
     condition: Annotated[
         str | None, typer.Option(help="sellable, damaged, missing, wrong_item, no_value or unexpected.")
     ] = None,
-    quantity: Annotated[str | None, typer.Option(help="How many units.")] = None,
+    quantity: Annotated[
+        str | None,
+        typer.Option(help="How many units. More than are not inspected yet are missing ones that turned up."),
+    ] = None,
+    line: Annotated[
+        str | None,
+        typer.Option(metavar="LINE_ID", help="Which line, as returns show has it, where several have the SKU."),
+    ] = None,
     file: Annotated[
         Path | None,
         typer.Option(
-            help="A CSV file instead: rma,sku,condition,quantity[,reference]. Loaded twice, it counts once; a "
+            help="A CSV file instead: rma,sku,condition,quantity[,line][,reference]. Loaded twice, it counts once; a "
             "reference (a scan number, say) tells two equal findings of different files apart."
         ),
     ] = None,
@@ -47,7 +54,7 @@ def inspect(
     from swapsync.clock import Clock
     from swapsync.jobs.inspection import record_findings
 
-    entries = _entries(rma, sku, condition, quantity, file)
+    entries = _entries(rma, sku, condition, quantity, line, file)
     settings = load(site, require_sites=False)
     with opened(settings) as store:
         slug = _only_site(store, site)
@@ -58,7 +65,12 @@ def inspect(
 
 
 def _entries(
-    rma: str | None, sku: str | None, condition: str | None, quantity: str | None, file: Path | None
+    rma: str | None,
+    sku: str | None,
+    condition: str | None,
+    quantity: str | None,
+    line: str | None,
+    file: Path | None,
 ) -> "list[Entry]":
     import uuid
 
@@ -66,7 +78,7 @@ def _entries(
 
     typed = {"RMA": rma, "--sku": sku, "--condition": condition, "--quantity": quantity}
     if file is not None:
-        if given := [name for name, value in typed.items() if value is not None]:
+        if given := [name for name, value in (*typed.items(), ("--line", line)) if value is not None]:
             raise UserError(f"--file and {given[0]} can't go together")
         try:
             return read_file(file.read_bytes())
@@ -74,7 +86,7 @@ def _entries(
             raise UserError(f"{file}: {getattr(error, 'strerror', None) or error}") from None
     if missing := [name for name, value in typed.items() if value is None]:
         raise UserError(f"{missing[0]} is missing: swapsync inspect RMA --sku SKU --condition C --quantity N")
-    return [Entry(rma or "", sku or "", condition or "", quantity or "", key=uuid.uuid4().hex)]
+    return [Entry(rma or "", sku or "", condition or "", quantity or "", key=uuid.uuid4().hex, line=line or "")]
 
 
 def _only_site(store: "Store", site: str | None) -> str:
@@ -102,6 +114,7 @@ def _print_intake(intake: "Intake", json: bool) -> None:
                 "row": entry.row or None,
                 "rma_number": entry.rma,
                 "sku": entry.sku,
+                "line_id": entry.line or None,
                 "condition": entry.condition,
                 "quantity": entry.quantity,
             }

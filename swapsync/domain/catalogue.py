@@ -225,8 +225,9 @@ CATALOGUE: dict[Code, Entry] = {
         _O,
         _MID,
         "Fewer units came than were announced.",
-        "Search the parcel and the inbound area; when they are really missing: --action accept.",
-        "it is decided",
+        "Search the parcel and the inbound area, and record what turns up with swapsync inspect; when they are really "
+        "missing: --action accept.",
+        "it is decided, or all of them turn up",
         (Action.ACCEPT,),
     ),
     Code.INSPECTION_REVIEW: Entry(

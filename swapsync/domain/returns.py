@@ -191,7 +191,8 @@ class Return:
 class Finding:
     """What the warehouse found for some units of a line; ``key`` names the finding.
 
-    ``sku``: the line's at that time, if it is known. What no line announces has a blank ``line_id``, and ``sku`` is
+    A negative quantity takes back units of an earlier finding: missing ones that turned up. ``sku``: the line's at that
+    time, if it is known. What no line announces has a blank ``line_id``, and ``sku`` is
     what came.
     """
 
@@ -208,7 +209,7 @@ def found(findings: Iterable[Finding], line_id: str) -> Counter[Condition]:
     for finding in findings:
         if finding.line_id == line_id:
             units[finding.condition] += finding.quantity
-    return units
+    return Counter({condition: number for condition, number in units.items() if number})
 
 
 def unexpected(findings: Iterable[Finding]) -> Counter[str]:

@@ -34,7 +34,7 @@ from swapsync.domain.returns import (
     logistics,
     unexpected,
 )
-from swapsync.domain.stock import Movement, Step, excess, movements_due, on_hand
+from swapsync.domain.stock import Movement, Step, excess, movements_due, on_hand, still_missing
 from swapsync.domain.succession import carry_over
 from swapsync.domain.suggestions import Suggestion, suggest_lines, suggest_orders
 
@@ -338,9 +338,13 @@ class _Book:
         came = [
             f"{units} x {sku} came"
             for (line_id, sku), steps in self.stored.moved.items()
-            if line_id not in lines and (units := steps.get(Step.RECEIVED, 0) - steps.get(Step.MISSING, 0)) > 0
+            if line_id not in lines and (units := steps.get(Step.RECEIVED, 0) - still_missing(steps)) > 0
         ]
-        seen = [f"{f.quantity} {f.condition}" for f in self.stored.findings if f.line_id and f.line_id not in lines]
+        gone = Counter[Condition]()
+        for finding in self.stored.findings:
+            if finding.line_id and finding.line_id not in lines:
+                gone[finding.condition] += finding.quantity
+        seen = [f"{units} {condition}" for condition, units in gone.items() if units > 0]
         says = []
         if came or seen:
             inspected = [f"the warehouse found {', '.join(seen)}"] if seen else []

@@ -22,6 +22,7 @@ class Step(StrEnum):
 
     RECEIVED = "received"
     MISSING = "missing"
+    TURNED_UP = "turned_up"
     RESTOCKED = "restocked"
     DAMAGED = "damaged"
     DISPOSED = "disposed"
@@ -31,6 +32,7 @@ class Step(StrEnum):
 ROUTE: Mapping[Step, tuple[Location, Location]] = {
     Step.RECEIVED: (Location.OUTSIDE, Location.INSPECTION),
     Step.MISSING: (Location.INSPECTION, Location.OUTSIDE),
+    Step.TURNED_UP: (Location.OUTSIDE, Location.INSPECTION),
     Step.RESTOCKED: (Location.INSPECTION, Location.SELLABLE),
     Step.DAMAGED: (Location.INSPECTION, Location.DAMAGED),
     Step.DISPOSED: (Location.INSPECTION, Location.OUTSIDE),
@@ -96,18 +98,35 @@ def units_received(announced: int, *, delivered: bool, units: Counter[Condition]
 
 def on_hand(moved: Mapping[Step, int]) -> int:
     """Units that came into inspection and have not left it."""
-    return 2 * moved.get(Step.RECEIVED, 0) - sum(moved.values())
+    return sum(units if _comes_in(step) else -units for step, units in moved.items())
+
+
+def still_missing(moved: Mapping[Step, int]) -> int:
+    """Units that left inspection as missing and have not turned up."""
+    return moved.get(Step.MISSING, 0) - moved.get(Step.TURNED_UP, 0)
+
+
+def _comes_in(step: Step) -> bool:
+    return ROUTE[step][1] is Location.INSPECTION
 
 
 def excess(announced: int, *, units: Counter[Condition], moved: Mapping[Step, int]) -> int:
-    """Units that were booked in for a line, were not found missing, and are more than it announces by now."""
-    return max(moved.get(Step.RECEIVED, 0) - _missing(units, moved.get(Step.RECEIVED, 0)) - announced, 0)
+    """Units that were booked in for a line, are not missing, and are more than it announces by now."""
+    received = moved.get(Step.RECEIVED, 0)
+    missing = still_missing(moved) - _turned_up(units, received, moved)
+    return max(received - max(missing, _missing(units, received)) - announced, 0)
 
 
 def _missing(units: Counter[Condition], received: int) -> int:
     """Units that were booked in and are missing by the warehouse's findings."""
     in_the_parcel = units.total() - units[Condition.MISSING]
     return max(min(units[Condition.MISSING], received - in_the_parcel), 0)
+
+
+def _turned_up(units: Counter[Condition], received: int, moved: Mapping[Step, int]) -> int:
+    """Units that left inspection as missing and were found all the same: so many more than had come otherwise."""
+    in_the_parcel, missing = units.total() - units[Condition.MISSING], still_missing(moved)
+    return min(max(in_the_parcel - (received - missing), 0), missing)
 
 
 def movements_due(
@@ -127,14 +146,15 @@ def movements_due(
     ``units``: the warehouse's findings; they prove receipt by themselves. ``delivered``: the announced units count as
     received, never more. ``restock_announced``: without a finding, the announced units may be sold again. Wrong items
     stay in inspection unless a person wrote them off (``write_off``), and so do units that are more than announced
-    (``in_excess``: those that a person accepts as gone); missing units leave it only if they were booked into it.
-    Nothing is ever moved back by itself.
+    (``in_excess``: those that a person accepts as gone); missing units leave it only if they were booked into it, and
+    come back as far as more was found in the parcel than is left. Nothing else is ever moved back by itself.
     """
     in_the_parcel = units.total() - units[Condition.MISSING]
     received = max(announced if delivered else min(in_the_parcel, announced), moved.get(Step.RECEIVED, 0))
     target = {
         Step.RECEIVED: received,
-        Step.MISSING: _missing(units, received),
+        Step.MISSING: max(_missing(units, received) + moved.get(Step.TURNED_UP, 0), moved.get(Step.MISSING, 0)),
+        Step.TURNED_UP: moved.get(Step.TURNED_UP, 0) + _turned_up(units, received, moved),
         Step.DAMAGED: units[Condition.DAMAGED],
         Step.DISPOSED: units[Condition.NO_VALUE],
         Step.RESTOCKED: units[Condition.SELLABLE],
@@ -146,9 +166,9 @@ def movements_due(
     left = on_hand(moved)
     for step, wanted in target.items():
         quantity = wanted - moved.get(step, 0)
-        if step is not Step.RECEIVED:
+        if not _comes_in(step):
             quantity = min(quantity, left)
         if quantity > 0:
-            left += quantity if step is Step.RECEIVED else -quantity
+            left += quantity if _comes_in(step) else -quantity
             due.append(Movement(line_id, step, sku, quantity))
     return tuple(due)

@@ -18,7 +18,7 @@ from swapsync.domain.matching import LineMatch
 from swapsync.domain.order_ledger import key_now
 from swapsync.domain.orders import Order, SkuHistory
 from swapsync.domain.returns import Condition, Finding, ReturnLine, found
-from swapsync.domain.stock import Step, on_hand
+from swapsync.domain.stock import Step, on_hand, still_missing
 
 Kind = TypeVar("Kind", bound=Hashable)
 
@@ -188,6 +188,7 @@ def _by_condition(kind: tuple[Condition, str]) -> tuple[int, str]:
 def _fates(steps: Mapping[Step, int]) -> Counter[Step | None]:
     """What became of each unit that came: the step by which it left inspection, or None."""
     fates: Counter[Step | None] = Counter({step: steps.get(step, 0) for step in _FATES if step})
+    fates[Step.MISSING] = still_missing(steps)
     fates[None] = on_hand(steps)
     return fates
 

@@ -1,4 +1,7 @@
-"""The warehouse's findings: taken line by line, each once, and never more units than were announced."""
+"""The warehouse's findings: taken line by line, each once, and never more units than were announced.
+
+Findings are only ever added. What was missing and turned up is taken back by a finding of fewer missing units.
+"""
 
 import csv
 import hashlib
@@ -7,9 +10,10 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from fractions import Fraction
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, Row, select
 
 from swapsync.domain.kits import Kits
 from swapsync.domain.returns import Condition, Finding, found
@@ -18,10 +22,11 @@ from swapsync.store import runs
 from swapsync.store.cases import findings, load_cases, of_return
 from swapsync.store.db import Store, insert_new
 from swapsync.store.events import Event, record_events
-from swapsync.store.staging import mark_dirty, return_lines, returns
+from swapsync.store.staging import mark_dirty, order_lines, return_lines, returns
 from swapsync.store.tables import FindingRow
 
 COLUMNS = ("rma", "sku", "condition", "quantity")
+OPTIONAL = ("line", "reference")
 DELIMITERS = ",;\t"
 MAX_DIGITS = 7
 
@@ -34,7 +39,8 @@ class UnreadableFile(ValueError):
 class Entry:
     """What somebody found: as typed. ``key`` makes it count once; ``row`` is its line in a file.
 
-    ``fault``: why the line could not be read as an entry at all.
+    ``fault``: why the line could not be read as an entry at all. ``line``: which of the return's lines is meant; blank
+    where the SKU says it.
     """
 
     rma: str
@@ -44,6 +50,7 @@ class Entry:
     key: str
     row: int = 0
     fault: str = ""
+    line: str = ""
 
 
 @dataclass
@@ -56,7 +63,7 @@ class Intake:
 
 
 def read_file(content: bytes) -> list[Entry]:
-    """Entries of a CSV file with a header: rma, sku, condition, quantity, and optionally reference.
+    """Entries of a CSV file with a header: rma, sku, condition, quantity, and optionally line and reference.
 
     UTF-8, or Latin-1 where it isn't; cells between commas, semicolons or tabs, as the header has them. An entry is one
     line, so that an unclosed quotation mark spoils no other. It is known again by what it says and by its reference, or
@@ -73,16 +80,16 @@ def read_file(content: bytes) -> list[Entry]:
         header = [name.lower() for name in _cells(first, delimiter)]
     except csv.Error as error:
         raise UnreadableFile(f"line 1: {error}") from error
-    expected = f"it is to be: {','.join(COLUMNS)}[,reference]"
+    expected = f"it is to be: {','.join(COLUMNS)}{''.join(f'[,{name}]' for name in OPTIONAL)}"
     if missing := [name for name in COLUMNS if name not in header]:
         raise UnreadableFile(f"the header lacks {', '.join(missing)}; {expected}")
-    if twice := [name for name in (*COLUMNS, "reference") if header.count(name) > 1]:
+    if twice := [name for name in (*COLUMNS, *OPTIONAL) if header.count(name) > 1]:
         raise UnreadableFile(f"the header names {', '.join(twice)} twice; {expected}")
     seen: Counter[tuple[str, ...]] = Counter()
     entries = []
-    for number, line in enumerate(lines, start=2):
+    for number, text in enumerate(lines, start=2):
         try:
-            cells = _cells(line, delimiter)
+            cells = _cells(text, delimiter)
         except csv.Error as error:
             entries.append(Entry("", "", "", "", "", number, f"the line can't be read: {error}"))
             continue
@@ -90,11 +97,11 @@ def read_file(content: bytes) -> list[Entry]:
             continue
         row = dict(zip(header, cells, strict=False))
         rma, sku, condition, quantity = (row.get(name, "") for name in COLUMNS)
-        reference = row.get("reference", "")
-        says = (rma, sku, _spelled(condition), quantity.lstrip("0"), reference)
+        line_id, reference = (row.get(name, "") for name in OPTIONAL)
+        says = (rma, sku, _spelled(condition), quantity.lstrip("0"), reference, *filter(None, [line_id]))
         seen[says] += not (reference and seen[says])
         key = _digest(*says, str(seen[says]))
-        entries.append(Entry(rma, sku, condition, quantity, key, number, _misfit(cells, header)))
+        entries.append(Entry(rma, sku, condition, quantity, key, number, _misfit(cells, header), line_id))
     return entries
 
 
@@ -153,7 +160,9 @@ def record_findings(store: Store, site: str, entries: Iterable[Entry], *, actor:
             )
             return_id = rows[0]["return_id"]
             mark_dirty(connection, site, returns.c.return_id == return_id)
-            what = f"{entry.quantity} x {entry.sku} {rows[0]['condition']} ({actor})"
+            back = sum(-row["quantity"] for row in rows if row["quantity"] < 0)
+            turned_up = f", {back} of them had been missing" if back else ""
+            what = f"{entry.quantity} x {entry.sku} {rows[0]['condition']}{turned_up} ({actor})"
             record_events(connection, site, [Event("staff", "inspected", what, return_id, actor=actor)], now)
             intake.taken.append(entry)
     return intake
@@ -167,28 +176,95 @@ def _is_known(connection: Connection, site: str, entry: Entry) -> bool:
     return any(key.startswith(f"{entry.key}:") for key in keys)
 
 
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """A line of a return that a finding can be of: units that nobody has looked at, and those recorded missing."""
+
+    line_id: str
+    sku: str
+    unseen: int
+    missing: int
+    order_line_key: str
+
+
 def _rows(connection: Connection, site: str, entry: Entry) -> list[dict[str, Any]]:
-    """The finding spread over the return's lines of that SKU. Raises ValueError with what is wrong."""
+    """The finding spread over the return's lines of that SKU. Raises ValueError with what is wrong.
+
+    Units beyond those that nobody has looked at are some that were recorded missing and turned up: as many are taken
+    back from what is missing.
+    """
     condition = _condition(entry.condition)
     quantity = _quantity(entry.quantity)
     ret = _return(connection, site, entry.rma)
-    room = _room(connection, site, ret.return_id, entry.sku)
+    lines = _lines(connection, site, ret.return_id, entry.sku)
     if condition is Condition.UNEXPECTED:
-        return [_unexpected(entry, ret.return_id, quantity, sum(units for *_, units in room))]
-    if not room:
+        return [_unexpected(entry, ret.return_id, quantity, sum(line.unseen + line.missing for line in lines))]
+    if not lines:
         raise ValueError(f"RMA {entry.rma} has no line with SKU {entry.sku}")
-    if quantity > sum(units for *_, units in room):
-        raise ValueError(
-            f"{quantity} x {entry.sku} is more than RMA {entry.rma} still expects: "
-            f"{sum(units for *_, units in room)} not inspected yet"
-        )
+    if entry.line:
+        names = ", ".join(line.line_id for line in lines)
+        lines = [line for line in lines if line.line_id == entry.line]
+        if not lines:
+            raise ValueError(f"RMA {entry.rma} has no line {entry.line} with SKU {entry.sku}, but {names}")
+    unseen = [line.unseen for line in lines]
+    missing = [line.missing if condition is not Condition.MISSING else 0 for line in lines]
+    if quantity > sum(unseen) + sum(missing):
+        also = f", {sum(missing)} recorded missing" if any(missing) else ""
+        left = f"{sum(unseen)} not inspected yet{also}"
+        raise ValueError(f"{quantity} x {entry.sku} is more than RMA {entry.rma} still expects: {left}")
+    at_hand = min(quantity, sum(unseen))
     rows = []
-    for line_id, sku, units in room:
-        part = min(units, quantity)
-        quantity -= part
-        if part:
-            rows.append(_finding(entry, ret.return_id, line_id, condition, part, sku))
+    for line, seen, turned_up in zip(
+        lines,
+        _spread(connection, site, ret, entry, lines, unseen, at_hand),
+        _spread(connection, site, ret, entry, lines, missing, quantity - at_hand),
+        strict=True,
+    ):
+        if seen or turned_up:
+            rows.append(_finding(entry, ret.return_id, line.line_id, condition, seen + turned_up, line.sku))
+        if turned_up:
+            back = _finding(entry, ret.return_id, line.line_id, Condition.MISSING, -turned_up, line.sku)
+            rows.append(back | {"finding_key": f"{back['finding_key']}:turned up"})
     return rows
+
+
+def _spread(
+    connection: Connection,
+    site: str,
+    ret: Row[Any],
+    entry: Entry,
+    lines: Sequence[_Line],
+    room: Sequence[int],
+    quantity: int,
+) -> list[int]:
+    """Units spread over the lines that have room for them, the first ones first.
+
+    Raises ValueError where it matters which ones they are of: not all get what they have room for, and the order sold
+    them at different prices.
+    """
+    if 0 < quantity < sum(room):
+        possible = [line for line, units in zip(lines, room, strict=True) if units]
+        if len(possible) > 1 and _prices_differ(connection, site, ret.order_id, possible):
+            choice = ", ".join(line.line_id for line in possible)
+            raise ValueError(f"RMA {entry.rma} has {entry.sku} at different prices: say which line it is, {choice}")
+    parts = []
+    for units in room:
+        parts.append(min(units, quantity))
+        quantity -= parts[-1]
+    return parts
+
+
+def _prices_differ(connection: Connection, site: str, order_id: str, lines: Iterable[_Line]) -> bool:
+    """Whether a unit of one of these lines was sold at another price than a unit of another."""
+    sold = connection.execute(
+        select(order_lines.c.line_key, order_lines.c.quantity, order_lines.c.net, order_lines.c.tax).where(
+            order_lines.c.site == site, order_lines.c.order_id == order_id
+        )
+    )
+    prices = {
+        row.line_key: (Fraction(row.net, row.quantity), Fraction(row.tax, row.quantity)) for row in sold if row.quantity
+    }
+    return len({prices.get(line.order_line_key) for line in lines}) > 1
 
 
 def _unexpected(entry: Entry, return_id: str, quantity: int, expected: int) -> dict[str, Any]:
@@ -231,7 +307,7 @@ def _quantity(text: str) -> int:
 
 def _return(connection: Connection, site: str, rma: str) -> Any:
     found = connection.execute(
-        select(returns.c.return_id, returns.c.settled_outside).where(
+        select(returns.c.return_id, returns.c.order_id, returns.c.settled_outside).where(
             returns.c.site == site, returns.c.rma_number == rma
         )
     ).all()
@@ -244,16 +320,22 @@ def _return(connection: Connection, site: str, rma: str) -> Any:
     return found[0]
 
 
-def _room(connection: Connection, site: str, return_id: str, sku: str) -> list[tuple[str, str, int]]:
-    """(line id, SKU, units not inspected yet) of a return's lines with this SKU; a line id stands for one without."""
+def _lines(connection: Connection, site: str, return_id: str, sku: str) -> list[_Line]:
+    """A return's lines with this SKU; a line id stands for a line without one."""
     lines = connection.execute(
-        select(return_lines.c.line_id, return_lines.c.sku, return_lines.c.quantity)
+        select(return_lines.c.line_id, return_lines.c.sku, return_lines.c.quantity, return_lines.c.order_line_key)
         .where(return_lines.c.site == site, return_lines.c.return_id == return_id)
         .order_by(return_lines.c.position)
     ).all()
     seen = _seen(connection, site, return_id, lines)
     return [
-        (line.line_id, line.sku, line.quantity - seen[line.line_id].total())
+        _Line(
+            line.line_id,
+            line.sku,
+            max(line.quantity - seen[line.line_id].total(), 0),
+            max(seen[line.line_id][Condition.MISSING], 0),
+            line.order_line_key,
+        )
         for line in lines
         if (line.sku or line.line_id) == sku
     ]

@@ -404,7 +404,7 @@ class Decisions:
         lines = {line.line_id: line for line in facts.ret.lines}
         for finding in facts.findings:
             line = lines.get(finding.line_id)
-            if line is None or not (line.line_item_id or line.sku):
+            if line is None or finding.quantity < 0 or not (line.line_item_id or line.sku):
                 continue
             self.effects.append(
                 Effect(

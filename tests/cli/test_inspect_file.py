@@ -192,3 +192,21 @@ def test_a_refused_row_is_shown_without_harm_to_the_terminal(command: Callable[.
     assert "\x1b" not in answer.out
     assert "refused, line 2: " in answer.out
     assert "taken: RMA R1, 1 x MUG sellable" in answer.out
+
+
+def test_a_finding_names_its_line_by_the_id_that_returns_show_prints(
+    place: Workplace, ask_store: Ask, database_url: str
+) -> None:
+    [line] = ask_store(database_url, "returns", "show", "R1", "--json").json["lines"]
+    assert line["line_id"] in ask_store(database_url, "returns", "show", "R1").out
+    typed = ["inspect", "R1", "--sku", "MUG", "--condition", "sellable", "--quantity", "1", "--line"]
+    wrong = ask_store(database_url, *typed, "nowhere")
+    assert wrong.code == 2
+    assert f"RMA R1 has no line nowhere with SKU MUG, but {line['line_id']}" in wrong.err
+    [taken] = ask_store(database_url, *typed, line["line_id"], "--json").json["taken"]
+    assert (taken["line_id"], units(place)) == (line["line_id"], [("sellable", 1)])
+
+
+def test_a_file_and_a_line_can_not_go_together(command: Callable[..., Answer]) -> None:
+    answer = command(HEADER, "--line", "1")
+    assert (answer.code, "--file and --line can't go together" in answer.err) == (2, True)

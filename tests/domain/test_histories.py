@@ -281,15 +281,21 @@ class History(RuleBasedStateMachine):
     @precondition(lambda self: self.desk.known)
     @rule(data=st.data(), condition=mostly(Condition.SELLABLE, *Condition))
     def the_warehouse_finds_units(self, data: st.DataObject, condition: Condition) -> None:
-        """Never more of a line than are announced and not inspected yet; more than that is unexpected."""
+        """Of a line those that are not inspected yet, else some that were missing; what is more is unexpected."""
         known = self.a_known_return(data)
         line = data.draw(st.sampled_from(known.ret.lines))
-        room = line.quantity - found(self.named_now(known.ret.return_id).findings, line.line_id).total()
-        if condition is Condition.UNEXPECTED or room <= 0:
-            finding = Finding("", Condition.UNEXPECTED, 1, sku="CAP")
-        else:
-            finding = Finding(line.line_id, condition, data.draw(st.integers(1, room)), sku=line.sku)
-        self.learn(replace(known, findings=(*known.findings, finding)))
+        units = found(self.named_now(known.ret.return_id).findings, line.line_id)
+        room, missing = line.quantity - units.total(), units[Condition.MISSING]
+        findings = [Finding("", Condition.UNEXPECTED, 1, sku="CAP")]
+        if condition not in (Condition.UNEXPECTED, Condition.MISSING) and room <= 0 < missing:
+            turned_up = data.draw(st.integers(1, missing))
+            findings = [
+                Finding(line.line_id, condition, turned_up, sku=line.sku),
+                Finding(line.line_id, Condition.MISSING, -turned_up, sku=line.sku),
+            ]
+        elif condition is not Condition.UNEXPECTED and room > 0:
+            findings = [Finding(line.line_id, condition, data.draw(st.integers(1, room)), sku=line.sku)]
+        self.learn(replace(known, findings=(*known.findings, *findings)))
 
     @rule(data=st.data(), cancelled=mostly(False, True))
     def the_order_is_changed(self, data: st.DataObject, cancelled: bool) -> None:

@@ -1310,3 +1310,18 @@ def test_a_credited_return_whose_change_was_denied_waits_for_nobody() -> None:
     decision = decided(replace(known, rulings={(Code.RETURN_CHANGED_AFTER_CREDIT, ""): ruling}))
     assert decision.problems == ()
     assert decision.settlement is Settlement.CREDITED
+
+
+def test_missing_units_that_turn_up_are_credited_and_no_longer_missing() -> None:
+    known = facts(a_return(**DELIVERED), finding(Condition.SELLABLE, 2), finding(Condition.MISSING, 2))
+    known = after(known, decided(known))
+    turned_up = (finding(Condition.SELLABLE, 1), finding(Condition.MISSING, -1))
+    known = replace(known, findings=(*known.findings, *turned_up))
+    decision = decided(known)
+    assert money(decision) == [("mug", 1, 2500, 500)]
+    assert moves(decision) == [("mug", "turned_up", 1), ("mug", "restocked", 1)]
+    assert detail(decision, Code.INSPECTION_SHORT) == "1 of 4 MUG did not come; 2 credited already"
+    known = after(known, decision)
+    known = replace(known, findings=(*known.findings, *turned_up))
+    assert codes(decided(known)) == []
+    assert (money(decided(after(known, decided(known)))), moves(decided(after(known, decided(known))))) == ([], [])

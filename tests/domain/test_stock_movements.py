@@ -7,7 +7,17 @@ from types import MappingProxyType
 import pytest
 
 from swapsync.domain.returns import Condition
-from swapsync.domain.stock import ROUTE, Location, Movement, Proof, Step, Transfer, movements_due, units_received
+from swapsync.domain.stock import (
+    ROUTE,
+    Location,
+    Movement,
+    Proof,
+    Step,
+    Transfer,
+    excess,
+    movements_due,
+    units_received,
+)
 
 
 def due(
@@ -192,6 +202,7 @@ def test_locations_and_steps_are_stored_under_their_own_names() -> None:
     assert [step.value for step in Step] == [
         "received",
         "missing",
+        "turned_up",
         "restocked",
         "damaged",
         "disposed",
@@ -203,6 +214,7 @@ def test_every_step_has_its_origin_and_its_destination() -> None:
     assert ROUTE == {
         Step.RECEIVED: (Location.OUTSIDE, Location.INSPECTION),
         Step.MISSING: (Location.INSPECTION, Location.OUTSIDE),
+        Step.TURNED_UP: (Location.OUTSIDE, Location.INSPECTION),
         Step.RESTOCKED: (Location.INSPECTION, Location.SELLABLE),
         Step.DAMAGED: (Location.INSPECTION, Location.DAMAGED),
         Step.DISPOSED: (Location.INSPECTION, Location.OUTSIDE),
@@ -249,3 +261,47 @@ def test_a_write_is_proved_or_disproved_only_where_both_levels_say_so(
 
 def test_a_proof_is_stored_under_its_own_name() -> None:
     assert [proof.value for proof in Proof] == ["proved", "disproved", "uncertain"]
+
+
+# -- what was missing and turns up
+
+
+def test_missing_units_that_turn_up_come_back_into_inspection_and_move_on_as_found() -> None:
+    moved = {Step.RECEIVED: 4, Step.MISSING: 2, Step.RESTOCKED: 2}
+    assert due(4, delivered=True, moved=moved, sellable=3, damaged=1) == {
+        Step.TURNED_UP: 2,
+        Step.DAMAGED: 1,
+        Step.RESTOCKED: 1,
+    }
+    assert due(4, delivered=True, moved=moved, sellable=3, missing=1) == {Step.TURNED_UP: 1, Step.RESTOCKED: 1}
+
+
+def test_what_turned_up_turns_up_once_and_can_be_missing_again() -> None:
+    moved = {Step.RECEIVED: 4, Step.MISSING: 2, Step.TURNED_UP: 2, Step.RESTOCKED: 4}
+    assert due(4, delivered=True, moved=moved, sellable=4) == {}
+    moved = {Step.RECEIVED: 4, Step.MISSING: 2, Step.TURNED_UP: 2, Step.RESTOCKED: 2}
+    assert due(4, delivered=True, moved=moved, sellable=2, missing=2) == {Step.MISSING: 2}
+
+
+def test_missing_units_that_were_never_booked_in_are_received_when_they_turn_up() -> None:
+    assert due(4, moved={Step.RECEIVED: 2, Step.RESTOCKED: 2}, sellable=4) == {Step.RECEIVED: 2, Step.RESTOCKED: 2}
+
+
+def test_what_still_stands_in_inspection_is_found_before_anything_turns_up() -> None:
+    moved = {Step.RECEIVED: 4, Step.MISSING: 2}
+    assert due(4, delivered=True, moved=moved, sellable=2, missing=1) == {Step.RESTOCKED: 2}
+
+
+def test_units_in_excess_are_those_that_came_are_not_missing_and_are_not_announced() -> None:
+    def beyond(announced: int, moved: dict[Step, int], **found: int) -> int:
+        units = Counter({Condition(condition): quantity for condition, quantity in found.items()})
+        return excess(announced, units=units, moved=moved)
+
+    assert beyond(4, {Step.RECEIVED: 4}) == 0
+    assert beyond(5, {Step.RECEIVED: 4}) == 0
+    assert beyond(1, {Step.RECEIVED: 4}) == 3
+    assert beyond(1, {Step.RECEIVED: 4}, missing=2) == 1
+    assert beyond(1, {Step.RECEIVED: 4, Step.MISSING: 2}, missing=2) == 1
+    assert beyond(1, {Step.RECEIVED: 4, Step.MISSING: 2}) == 1
+    assert beyond(1, {Step.RECEIVED: 4, Step.MISSING: 2}, sellable=4) == 3
+    assert beyond(1, {}, sellable=4) == 0
