@@ -46,7 +46,6 @@ class Desk:
 
     policy: Policy
     order: Order | None = None
-    aliases: dict[str, str] = field(default_factory=dict)
     known: dict[str, ReturnFacts] = field(default_factory=dict)
     notes: list[Note] = field(default_factory=list)
     movements: list[tuple[str, Movement]] = field(default_factory=list)
@@ -54,6 +53,7 @@ class Desk:
     issued: Counter[str] = field(default_factory=Counter)
     sparklayer: dict[str, int] = field(default_factory=dict)
     decisions: dict[str, Decision] = field(default_factory=dict)
+    aliases: dict[str, str] = field(default_factory=dict)
 
     # -- what is known
 
