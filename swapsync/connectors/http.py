@@ -55,15 +55,15 @@ class _Fate:
 
 _NOT_SENT, _LOST, _UNREADABLE, _SERVER_ERROR, _OTHER_STATUS = "not sent", "lost", "unreadable", "5xx", "other"
 _IN_DOUBT = _Fate(InDoubt)
-_NO_EFFECT = _Fate(TryLater, again=True)
 
-# What came back: (for a call that may be repeated, for one that may not).
+# What came back: (for a call that may be repeated, for one that may not). The latter is not kept
+# waiting for its turn: it may say what was read before, and is sent under a lease, so both are to be looked at anew.
 _FATES: dict[str | int, tuple[_Fate, _Fate]] = {
     _NOT_SENT: (_Fate(Unreachable, again=True), _Fate(Unreachable, again=True)),
     _LOST: (_Fate(Unreachable, again=True), _IN_DOUBT),
     _UNREADABLE: (_Fate(BadAnswer, again=True), _IN_DOUBT),
     _SERVER_ERROR: (_Fate(TryLater, again=True), _IN_DOUBT),
-    429: (_NO_EFFECT, _NO_EFFECT),
+    429: (_Fate(TryLater, again=True), _Fate(TryLater)),
     409: (_Fate(Refused, again=True), _Fate(Refused, again=True)),
     401: (_Fate(CredentialsRejected), _Fate(CredentialsRejected)),
     404: (_Fate(NotFound), _Fate(NotFound)),
@@ -177,7 +177,8 @@ class Connection:
         """The parsed JSON of the answer, numbers with a fraction as Decimal; None for an empty body.
 
         ``path`` is percent-encoded already. ``repeatable``: sending it twice is the same as once; without it, the
-        call is tried again only where it provably had no effect, and a 2xx status is proof enough whatever the body.
+        call is tried again only after a moment and where it provably had no effect, and a 2xx status is proof enough
+        whatever the body.
         ``anonymous``: without a bearer token. ``reads``: it changes nothing, although it is no GET. Raises RemoteError;
         the module `errors` says which kind when. Raises WriteRefused on a connection that may only read.
         """

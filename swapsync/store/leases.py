@@ -12,7 +12,7 @@ from threading import Event as Signal
 from threading import Thread
 
 from loguru import logger
-from sqlalchemy import Connection, and_, bindparam, literal_column, select, update
+from sqlalchemy import Connection, and_, bindparam, literal_column, or_, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from swapsync.clock import Clock
@@ -63,10 +63,14 @@ class Lease:
 
 
 def take(connection: Connection, site: str, name: str, holder: str, now: datetime) -> Lease | None:
-    """The lease, if nobody has it; ``now`` is the database's (`Store.now`). It is to be kept alive by `kept`."""
+    """The lease, if nobody has it; ``now`` is the database's (`Store.now`). It is to be kept alive by `kept`.
+
+    One that runs out later than any can was taken before the clock was set back: it counts for nothing.
+    """
+    is_free = or_(leases.c.expires_at <= now, leases.c.expires_at > now + 2 * LEASE)
     token = connection.execute(
         update(leases)
-        .where(leases.c.site == site, leases.c.name == name, leases.c.expires_at <= now)
+        .where(leases.c.site == site, leases.c.name == name, is_free)
         .values(holder=holder, expires_at=now + LEASE, token=leases.c.token + 1)
         .returning(leases.c.token)
     ).scalar()

@@ -94,7 +94,7 @@ def test_an_answer_beyond_the_size_limit_is_not_read_to_its_end(
         (503, True, TryLater, 3),
         (503, False, InDoubt, 1),
         (429, True, TryLater, 3),
-        (429, False, TryLater, 3),
+        (429, False, TryLater, 1),
         (409, True, Refused, 3),
         (409, False, Refused, 3),
         (404, True, NotFound, 1),
