@@ -107,7 +107,7 @@ def note_outcome(connection: Connection, place: Workplace, outcome: Outcome) -> 
         if not outbox.postpone(connection, row, str(error), now, until=error.retry_at, state="pending"):
             gave_up.append(row)
     for row, reason in outcome.doubtful:
-        outbox.note_doubt(connection, row.id, reason)
+        outbox.note_doubt(connection, row.id, reason, now)
     errors = {row.id: error for row, error in outcome.refused} | {row.id: str(e) for row, e in outcome.later}
     note_failures(connection, place, [(row, errors[row.id]) for row in gave_up])
     clear_failures(connection, place, outcome.sent)

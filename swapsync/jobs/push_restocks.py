@@ -49,10 +49,12 @@ def _deliver(place: Workplace, tally: Tally) -> None:
         now = place.clock.now()
         levels = outbox.due(connection, place.slug, Kind.STOCK_LEVEL, now)
         restocks = outbox.due(connection, place.slug, Kind.RESTOCK, now)
+        doubtful = outbox.doubtful(connection, place.slug, Kind.RESTOCK)
     if not levels and not restocks:
         return
     ids = Locations(place)
     not_done, blocked = _settle_doubtful(place, tally, [row for row in restocks if row.state == "in_doubt"], ids)
+    blocked |= {row.payload["sku"] for row in doubtful if row.next_attempt_at > now}  # by whosever clock
     blocked |= _hold_maybe_done(place, [row for row in restocks if row.state == "pending"], ids)
     with place.store.reading() as connection:
         waiting = units_waiting(connection, place.slug)
@@ -169,7 +171,7 @@ def _record_write(
             .returning(stock_writes.c.id)
         ).scalar_one()
     )
-    taken = outbox.mark_in_doubt(connection, [row.id for row in rows], write_id)
+    taken = outbox.mark_in_doubt(connection, [row.id for row in rows], place.clock.now(), write_id)
     if len(taken) != len(rows):
         raise JobError(f"another worker is restocking {sku}; it is left to it")
     return write_id
@@ -180,7 +182,7 @@ def _take_back(place: Workplace, ids: dict[str, int]) -> None:
     with place.writing() as connection:
         for part in chunks(sorted(ids.values())):
             rows = connection.execute(select(outbox.outbox.c.id).where(outbox.outbox.c.write_id.in_(part))).scalars()
-            outbox.release(connection, list(rows))
+            outbox.release(connection, list(rows), place.clock.now())
             connection.execute(update(stock_writes).where(stock_writes.c.id.in_(part)).values(state="refused"))
 
 
@@ -221,7 +223,7 @@ def _settle_doubtful(
                 _tell(connection, place, mine)
                 tally.sent += len(mine)
             elif proof is Proof.NEVER_ARRIVED:
-                outbox.release(connection, [row.id for row in mine])
+                outbox.release(connection, [row.id for row in mine], now)
                 not_done += mine
             else:
                 blocked.add(write.sku)

@@ -261,7 +261,7 @@ def _settle_stock_write(connection: Connection, write_id: int, action: Action, n
     if written:
         outbox.mark_sent(connection, ids, now)
     else:
-        outbox.release(connection, ids)
+        outbox.release(connection, ids, now)
     settled = connection.execute(
         update(stock_writes)
         .where(stock_writes.c.id == write_id)

@@ -35,6 +35,8 @@ from swapsync.store.tables import CreditNoteRow, OutboxRow
 
 outbox, credit_notes = table(OutboxRow), table(CreditNoteRow)
 GIVE_UP_AFTER = 10
+GRACE = timedelta(minutes=2)
+"""How long what was sent may take to arrive: before that, not to find it proves nothing."""
 
 
 class Kind(StrEnum):
@@ -94,6 +96,12 @@ def enqueue(connection: Connection, site: str, effects: Iterable[Effect], now: d
 def due(connection: Connection, site: str, kind: Kind, now: datetime) -> list[Row[Any]]:
     """Effects to deliver now, in the order in which they were decided."""
     return list(connection.execute(select(outbox).where(*_due(site, kind, now)).order_by(outbox.c.id)))
+
+
+def doubtful(connection: Connection, site: str, kind: Kind) -> list[Row[Any]]:
+    """Effects that may have been done, whenever they are to be looked for, in the order in which they were decided."""
+    in_doubt = (outbox.c.site == site, outbox.c.kind == kind, is_open(outbox), outbox.c.state == "in_doubt")
+    return list(connection.execute(select(outbox).where(*in_doubt).order_by(outbox.c.id)))
 
 
 def claim(
@@ -209,17 +217,18 @@ def withdraw_credits(connection: Connection, site: str, return_id: str) -> list[
     )
 
 
-def mark_in_doubt(connection: Connection, ids: Sequence[int], write_id: int | None = None) -> set[int]:
+def mark_in_doubt(connection: Connection, ids: Sequence[int], now: datetime, write_id: int | None = None) -> set[int]:
     """Takes pending effects for sending: from here on they may have been done. Returns those that were still pending.
 
     The condition on the state lets only one worker have each of them. ``write_id``: the stock write that carries them.
+    Whoever finds them so looks for them no earlier than ``GRACE`` from now.
     """
     taken: set[int] = set()
     for part in chunks(ids):
         statement = (
             update(outbox)
             .where(outbox.c.id.in_(part), outbox.c.state == "pending")
-            .values(state="in_doubt", attempts=outbox.c.attempts + 1, write_id=write_id)
+            .values(state="in_doubt", attempts=outbox.c.attempts + 1, write_id=write_id, next_attempt_at=now + GRACE)
             .returning(outbox.c.id)
         )
         taken.update(connection.execute(statement).scalars())
@@ -280,9 +289,9 @@ def postpone_look(connection: Connection, row: Row[Any], reason: str, now: datet
     )
 
 
-def note_doubt(connection: Connection, id_: int, reason: str) -> None:
-    """A lost reply: the effect stays in doubt, and the next run looks for it before anything is sent again."""
-    _set(connection, [{"of_id": id_}], last_error=reason)
+def note_doubt(connection: Connection, id_: int, reason: str, now: datetime) -> None:
+    """A lost reply: the effect stays in doubt, and after ``GRACE`` it is looked for before anything is sent again."""
+    _set(connection, [{"of_id": id_}], last_error=reason, next_attempt_at=now + GRACE)
 
 
 def hand_back(connection: Connection, rows: Iterable[Row[Any]]) -> None:
@@ -294,9 +303,21 @@ def hand_back(connection: Connection, rows: Iterable[Row[Any]]) -> None:
         _set(connection, [{"of_id": row.id}], claimed_by=row.claimed_by, claimed_until=None)
 
 
-def release(connection: Connection, ids: Iterable[int]) -> None:
+def release(connection: Connection, ids: Iterable[int], now: datetime) -> None:
     """Effects that provably were not done are pending again."""
-    _set(connection, [{"of_id": i} for i in ids], state="pending", write_id=None)
+    _set(connection, [{"of_id": i} for i in ids], state="pending", write_id=None, next_attempt_at=now)
+
+
+def take_back(connection: Connection, rows: Iterable[Row[Any]]) -> None:
+    """Effects, as they were before they were marked in doubt, that provably were not sent: it was no attempt."""
+    for row in rows:
+        _set(
+            connection,
+            [{"of_id": row.id}],
+            state="pending",
+            attempts=row.attempts,
+            next_attempt_at=row.next_attempt_at,
+        )
 
 
 def retry(connection: Connection, site: str, ids: Sequence[int], now: datetime) -> list[int]:
