@@ -193,7 +193,8 @@ def _send_again(connection: Connection, row: Row[Any], now: datetime) -> None:
         raise RulingRefused("it is looked at again with every sync; accept what stands there, or correct it")
     platform_id = row.subject.removeprefix(CREDIT_SUBJECT)
     if not outbox.send_credit_again(connection, row.site, platform_id, now):
-        raise RulingRefused(f"no credit note here belongs to transaction {platform_id.partition('@')[0]}")
+        what = f"transaction {platform_id.partition('@')[0]}"
+        raise RulingRefused(f"no credit note here belongs to {what}, or it was withdrawn: correct it in SparkLayer")
     mark_dirty(connection, row.site, returns.c.return_id == row.return_id)
 
 

@@ -19,6 +19,7 @@ from sqlalchemy import (
     bindparam,
     case,
     exists,
+    func,
     literal_column,
     or_,
     select,
@@ -329,18 +330,25 @@ def retry(connection: Connection, site: str, ids: Sequence[int], now: datetime) 
 
 
 def send_credit_again(connection: Connection, site: str, platform_id: str, now: datetime) -> bool:
-    """Has a credit's transaction written again, delivered or not; False: no credit note has this id."""
+    """Has the transaction of a credit or a void written again, delivered or not: of a voided credit, with its void's.
+
+    False: there is nothing to be written by this id, since no credit note has it, or that was withdrawn.
+    """
+    c, void = credit_notes.c, credit_notes.alias()
+    written_by = (
+        select(func.coalesce(void.c.platform_id, c.platform_id))
+        .select_from(credit_notes.outerjoin(void, and_(void.c.site == c.site, void.c.voids == c.number)))
+        .where(c.site == site, c.platform_id == platform_id)
+    )
     again = connection.execute(
         update(outbox)
-        .where(outbox.c.site == site, outbox.c.kind == Kind.CREDIT, outbox.c.effect_key == platform_id)
+        .where(outbox.c.site == site, outbox.c.kind == Kind.CREDIT, outbox.c.state != "withdrawn")
+        .where(outbox.c.effect_key == written_by.scalar_subquery())
         .values(state="pending", next_attempt_at=now)
-    )
-    connection.execute(
-        update(credit_notes)
-        .where(credit_notes.c.site == site, credit_notes.c.platform_id == platform_id)
-        .values(state="pending")
-    )
-    return again.rowcount > 0
+        .returning(outbox.c.effect_key)
+    ).scalar()
+    connection.execute(update(credit_notes).where(c.site == site, c.platform_id == again).values(state="pending"))
+    return again is not None
 
 
 def write_off(connection: Connection, site: str, id_: int) -> bool:
