@@ -31,10 +31,9 @@ from swapsync.domain.catalogue import Code
 from swapsync.store.db import chunks, insert_new, table
 from swapsync.store.exceptions import exceptions
 from swapsync.store.leases import LEASE, Lease, LostLease
-from swapsync.store.staging import returns
-from swapsync.store.tables import CreditNoteRow, OutboxRow
+from swapsync.store.tables import CreditNoteRow, OutboxRow, ReturnRow
 
-outbox, credit_notes = table(OutboxRow), table(CreditNoteRow)
+outbox, credit_notes, returns = table(OutboxRow), table(CreditNoteRow), table(ReturnRow)
 GIVE_UP_AFTER = 10
 
 
@@ -104,7 +103,8 @@ def claim(
 
     Of an order, only the first open effect of its kind is given out, and a note not before the order's earlier credits:
     so an order's effects go out in the order in which they were decided, whoever sends them, and trouble with a note
-    never holds up money. What another worker has claimed is left to it while its lease is kept alive; on PostgreSQL
+    never holds up money. A credit that waits for a person or for a new decision is passed over: others don't wait for
+    it (docs/decisions/0019). What another worker has claimed is left to it while its lease is kept alive; on PostgreSQL
     rows that are just being claimed are skipped, on SQLite one transaction claims at a time. ``shared_now`` is the
     database's moment (`Store.now`).
 
@@ -119,6 +119,7 @@ def claim(
         earlier.c.id < outbox.c.id,
         is_open(earlier),
         earlier.c.kind.in_((kind, Kind.CREDIT)),
+        ~_overtaken(earlier),
     )
     rows = list(
         connection.execute(
@@ -128,7 +129,7 @@ def claim(
                 outbox.c.claimed_by != lease.worker,
                 or_(outbox.c.claimed_until.is_(None), outbox.c.claimed_until <= shared_now),
                 ~waits,
-                ~_overtaken(),
+                ~_overtaken(outbox),
             )
             .order_by(outbox.c.id)
             .limit(limit)
@@ -166,18 +167,18 @@ CONTESTED = (
 """While one of these is open, a credit that was decided before it stays here."""
 
 
-def _overtaken() -> ColumnElement[bool]:
+def _overtaken(effects: FromClause) -> ColumnElement[bool]:
     undecided = exists().where(
-        returns.c.site == outbox.c.site, returns.c.return_id == outbox.c.return_id, returns.c.dirty
+        returns.c.site == effects.c.site, returns.c.return_id == effects.c.return_id, returns.c.dirty
     )
     contested = exists().where(
-        exceptions.c.site == outbox.c.site,
-        exceptions.c.return_id == outbox.c.return_id,
+        exceptions.c.site == effects.c.site,
+        exceptions.c.return_id == effects.c.return_id,
         exceptions.c.status == "open",
         exceptions.c.code.in_(CONTESTED),
     )
     return and_(
-        outbox.c.kind == Kind.CREDIT, outbox.c.effect_key.contains(notes.CREDIT_MARK), or_(undecided, contested)
+        effects.c.kind == Kind.CREDIT, effects.c.effect_key.contains(notes.CREDIT_MARK), or_(undecided, contested)
     )
 
 
