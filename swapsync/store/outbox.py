@@ -1,7 +1,7 @@
 """The outbox: effects that were decided and are to be delivered once (design.md section 5).
 
 ``pending`` is to be sent; ``in_doubt`` was, or may have been, and must be looked for before it is sent again;
-``sent`` and ``failed`` are final until a person retries; ``withdrawn`` was never tried, and never will be.
+``sent`` and ``failed`` are final until a person retries; ``withdrawn`` had no effect, and is not to have one.
 """
 
 from collections.abc import Iterable, Sequence
@@ -31,9 +31,10 @@ from swapsync.domain.catalogue import Code
 from swapsync.store.db import chunks, insert_new, table
 from swapsync.store.exceptions import exceptions
 from swapsync.store.leases import LEASE, Lease, LostLease
-from swapsync.store.tables import CreditNoteRow, OutboxRow, ReturnRow
+from swapsync.store.tables import CreditNoteLineRow, CreditNoteRow, OutboxRow, ReturnRow
 
-outbox, credit_notes, returns = table(OutboxRow), table(CreditNoteRow), table(ReturnRow)
+outbox, returns = table(OutboxRow), table(ReturnRow)
+credit_notes, credit_note_lines = table(CreditNoteRow), table(CreditNoteLineRow)
 GIVE_UP_AFTER = 10
 
 
@@ -182,11 +183,20 @@ def _overtaken(effects: FromClause) -> ColumnElement[bool]:
     )
 
 
-def withdraw_credits(connection: Connection, site: str, return_id: str) -> list[str]:
-    """Takes back the credits of a return that no worker was ever given; returns the numbers of their notes, now void.
+def withdraw_credits(connection: Connection, site: str, return_id: str, line_id: str | None = None) -> list[int]:
+    """Takes back the credits of a return that provably have no effect: no worker was given them, or all were refused.
 
-    What a worker was given may have been sent, even if the worker died before it could say so.
+    Their notes are void then. ``line_id``: only what this line stands on. Returns the effects' ids. What else a worker
+    was given may have been sent, even if the worker died before it could say so.
     """
+    lines = credit_note_lines
+    stands_on = exists().where(
+        credit_notes.c.site == outbox.c.site,
+        credit_notes.c.platform_id == outbox.c.effect_key,
+        lines.c.site == credit_notes.c.site,
+        lines.c.number == credit_notes.c.number,
+        lines.c.line_id == line_id,
+    )
     withdrawn = connection.execute(
         update(outbox)
         .where(
@@ -194,21 +204,20 @@ def withdraw_credits(connection: Connection, site: str, return_id: str) -> list[
             outbox.c.return_id == return_id,
             outbox.c.kind == Kind.CREDIT,
             outbox.c.effect_key.contains(notes.CREDIT_MARK),
-            outbox.c.state == "pending",
+            outbox.c.state.in_(("pending", "failed")),
             outbox.c.attempts == 0,
             outbox.c.claimed_by == "",
+            *([] if line_id is None else [stands_on]),
         )
         .values(state="withdrawn")
-        .returning(outbox.c.effect_key)
-    ).scalars()
-    return list(
-        connection.execute(
-            update(credit_notes)
-            .where(credit_notes.c.site == site, credit_notes.c.platform_id.in_(list(withdrawn)))
-            .values(state="void")
-            .returning(credit_notes.c.number)
-        ).scalars()
+        .returning(outbox.c.id, outbox.c.effect_key)
+    ).all()
+    connection.execute(
+        update(credit_notes)
+        .where(credit_notes.c.site == site, credit_notes.c.platform_id.in_([row.effect_key for row in withdrawn]))
+        .values(state="void")
     )
+    return [row.id for row in withdrawn]
 
 
 def mark_in_doubt(connection: Connection, ids: Sequence[int], write_id: int | None = None) -> set[int]:
@@ -288,7 +297,7 @@ def note_doubt(connection: Connection, id_: int, reason: str) -> None:
 
 
 def hand_back(connection: Connection, rows: Iterable[Row[Any]]) -> None:
-    """Claimed effects, as ``claim`` gave them out, that this worker provably did not send.
+    """Claimed effects, as ``claim`` gave them out, that this worker provably did not send, or to no effect.
 
     They are as if it had never been given them: what a worker before it was given may still have been sent by that one.
     """
