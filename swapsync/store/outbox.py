@@ -220,6 +220,26 @@ def withdraw_credits(connection: Connection, site: str, return_id: str, line_id:
     return [row.id for row in withdrawn]
 
 
+def withdraw_notes(connection: Connection, site: str, return_ids: Sequence[str]) -> None:
+    """Takes back what is still to be told of these returns; a worker that was given it finds it gone."""
+    _turn_notes(connection, site, return_ids, "pending", "withdrawn")
+
+
+def restore_notes(connection: Connection, site: str, return_ids: Sequence[str]) -> None:
+    """Has told after all what was withdrawn of these returns."""
+    _turn_notes(connection, site, return_ids, "withdrawn", "pending")
+
+
+def _turn_notes(connection: Connection, site: str, return_ids: Sequence[str], before: str, after: str) -> None:
+    for part in chunks(return_ids):
+        connection.execute(
+            update(outbox)
+            .where(outbox.c.site == site, outbox.c.return_id.in_(part), outbox.c.state == before)
+            .where(outbox.c.kind.in_((Kind.NOTE, Kind.QUALITY_CONTROL)))
+            .values(state=after)
+        )
+
+
 def mark_in_doubt(connection: Connection, ids: Sequence[int], write_id: int | None = None) -> set[int]:
     """Takes pending effects for sending: from here on they may have been done. Returns those that were still pending.
 
