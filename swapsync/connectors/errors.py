@@ -38,12 +38,16 @@ class BadAnswer(TryLater):
 
 
 class Refused(RemoteError):
-    """The other side said no, with an HTTP ``status`` and the ``detail`` it gave (blank if none)."""
+    """The other side said no, with an HTTP ``status`` and the ``detail`` it gave (blank if none).
 
-    def __init__(self, message: str, status: int, detail: str = "") -> None:
+    ``had_no_effect``: provably; not where an earlier try of the same call got no proper answer.
+    """
+
+    def __init__(self, message: str, status: int, detail: str = "", *, had_no_effect: bool = True) -> None:
         super().__init__(message)
         self.status = status
         self.detail = detail
+        self.had_no_effect = had_no_effect
 
 
 class NotFound(Refused):

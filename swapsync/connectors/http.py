@@ -97,6 +97,7 @@ class _Call:
     reads: bool
     token: str = ""
     renewed: bool = False
+    doubted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,13 +286,14 @@ class Connection:
         wait: timedelta | None = None,
     ) -> _Failure:
         fate = _FATES[kind][0 if call.repeatable else 1]
+        call.doubted = call.doubted or kind in (_LOST, _UNREADABLE, _SERVER_ERROR)
         doubt = "; whether it took effect is not known" if fate.error is InDoubt else ""
         what = self._clean(what, call.token)[: _MAX_TEXT - len(doubt) - 100]
         message = self._clean(
             f"{self.name}: {call.method} {_without_email(call.path)[-70:]}: {what}{doubt}", call.token
         )
         if issubclass(fate.error, Refused):
-            return _Failure(fate.error(message, status, detail), fate.again)
+            return _Failure(fate.error(message, status, detail, had_no_effect=not call.doubted), fate.again)
         if issubclass(fate.error, TryLater):
             error = fate.error(message, self._clock.now() + wait if wait else None)
             seconds = wait.total_seconds() if wait else 0

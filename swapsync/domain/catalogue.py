@@ -208,8 +208,8 @@ CATALOGUE: dict[Code, Entry] = {
         _F,
         _HIGH,
         "A credit note and its transaction on the SparkLayer order do not agree, or one of them is missing.",
-        "Compare both. --action retry writes the transaction again as the credit note says; --action accept if it is "
-        "to stay as it is. Or correct it in SparkLayer.",
+        "Compare both. --action retry writes the transaction again as the credit note says, a voided one as not "
+        "counting; --action accept if it is to stay as it is. Or correct it in SparkLayer.",
         "both agree",
         (Action.RETRY, Action.ACCEPT),
     ),
@@ -271,7 +271,7 @@ CATALOGUE: dict[Code, Entry] = {
         "that it no longer has; or its credit note was voided. Nothing more happens by itself.",
         "Compare the credit note with the return as it is now. --action accept lets the credit stand and goes on with "
         "the return as it is, which credits again what was voided, and has goods counted anew; --action deny credits "
-        "nothing more, and withdraws a credit that has not gone out yet.",
+        "nothing more, and withdraws a credit that has not gone out yet or was refused.",
         "the return is as it was when it was credited",
         (Action.ACCEPT, Action.DENY),
     ),
@@ -289,7 +289,7 @@ CATALOGUE: dict[Code, Entry] = {
         _MID,
         "The order was changed or cancelled after a return was matched to it.",
         "Compare the order with the credits already given for it. --action accept goes on with the order as it is now; "
-        "--action deny credits nothing more, and withdraws a credit that has not gone out yet.",
+        "--action deny credits nothing more, and withdraws a credit that has not gone out yet or was refused.",
         "the order and its credits agree again",
         (Action.ACCEPT, Action.DENY),
     ),
@@ -316,7 +316,8 @@ CATALOGUE: dict[Code, Entry] = {
         _HIGH,
         "Something that was decided could not be delivered: the other side refused it.",
         "Read the answer, mend the cause, then retry with --action retry or swapsync outbox retry. If it is not to be "
-        "delivered any more: --action write-off; a credit note can't be written off.",
+        "delivered any more: --action write-off; a credit note can't be written off, but who denies what its return "
+        "is held by withdraws it, if it was refused and surely had no effect.",
         "it is delivered",
         (Action.RETRY, Action.WRITE_OFF),
     ),

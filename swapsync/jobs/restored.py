@@ -27,13 +27,13 @@ from swapsync.store.cases import credit_notes
 from swapsync.store.db import Store, chunks
 from swapsync.store.events import Event, record_events
 from swapsync.store.exceptions import Sighting
-from swapsync.store.outbox import Kind, is_open, outbox, postpone_look
+from swapsync.store.outbox import Kind, outbox, postpone_look
 from swapsync.store.runs import runs, sites
 from swapsync.store.staging import returns
 
 SUBJECT = "restored:"
 FORGOTTEN = "restored"
-"""Who may have sent a credit that was waiting in the backup: it is never withdrawn as one that nobody was given."""
+"""Who may have sent a credit that was not sent in the backup: it is never withdrawn as one that nobody was given."""
 
 
 def mark_restored(store: Store, now: datetime, actor: str, *, numbers: dict[str, int], site: str | None = None) -> None:
@@ -57,7 +57,7 @@ def mark_restored(store: Store, now: datetime, actor: str, *, numbers: dict[str,
             )
             connection.execute(
                 update(outbox)
-                .where(outbox.c.site == row.slug, outbox.c.kind == Kind.CREDIT, is_open(outbox))
+                .where(outbox.c.site == row.slug, outbox.c.kind == Kind.CREDIT, outbox.c.state != "sent")
                 .values(claimed_by=FORGOTTEN, claimed_until=None)
             )
             detail = f"restored from a backup; credit notes go on after number {last}"

@@ -161,7 +161,7 @@ def _take(
     elif action is Action.TEACH_ALIAS:
         subject = _teach_alias(connection, row, value)
     elif action is Action.DENY:
-        outbox.withdraw_credits(connection, row.site, row.return_id)
+        _withdraw(connection, row, actor, now)
     elif action is Action.CHOOSE_LINE and not _on_order(connection, row, order_lines.c.line_key == value):
         raise RulingRefused(f"the order has no line {value}")
     connection.execute(
@@ -181,6 +181,27 @@ def _take(
     mark_dirty(connection, row.site, returns.c.return_id == row.return_id)
 
 
+def _withdraw(connection: Connection, row: Row[Any], actor: str, now: datetime) -> None:
+    """Takes back what provably has no effect yet of the credits that a denial is about, and closes its trouble.
+
+    It is about all of the return's, or those that the denied line stands on; a refused approval is about none yet.
+    """
+    if row.code == Code.APPROVAL_NEEDED:
+        return
+    c = return_lines.c
+    line_id = connection.execute(
+        select(c.line_id).where(c.site == row.site, c.return_id == row.return_id, c.line_id == row.subject)
+    ).scalar()
+    withdrawn = {f"outbox:{id_}" for id_ in outbox.withdraw_credits(connection, row.site, row.return_id, line_id)}
+    failed = [
+        each
+        for each in exceptions.open_of_returns(connection, row.site, [row.return_id])
+        if each.code == Code.DELIVERY_FAILED and each.subject in withdrawn
+    ]
+    why = f"withdrawn: {row.code} was denied by {actor}"
+    exceptions.close(connection, row.site, [(each, why) for each in failed], now, actor=actor)
+
+
 def _send_again(connection: Connection, row: Row[Any], now: datetime) -> None:
     """Has a delivery tried again that gave up, a credit's transaction written again, or a stock level of ours set."""
     if row.code == Code.DELIVERY_FAILED:
@@ -193,7 +214,8 @@ def _send_again(connection: Connection, row: Row[Any], now: datetime) -> None:
         raise RulingRefused("it is looked at again with every sync; accept what stands there, or correct it")
     platform_id = row.subject.removeprefix(CREDIT_SUBJECT)
     if not outbox.send_credit_again(connection, row.site, platform_id, now):
-        raise RulingRefused(f"no credit note here belongs to transaction {platform_id.partition('@')[0]}")
+        what = f"transaction {platform_id.partition('@')[0]}"
+        raise RulingRefused(f"no credit note here belongs to {what}, or it was withdrawn: correct it in SparkLayer")
     mark_dirty(connection, row.site, returns.c.return_id == row.return_id)
 
 

@@ -411,7 +411,7 @@ class OutboxRow(SQLModel, table=True):
     """An effect that was decided and is to be delivered once. ``effect_key`` is its natural key.
 
     ``order_id`` is blank for stock. ``write_id`` ties restocks to the stock write that carries them. ``claimed_by`` is
-    the worker that delivers it until ``claimed_until``.
+    the worker that delivers it until ``claimed_until``, and the last one that may have done so; blank: none may have.
     """
 
     __tablename__ = "outbox"

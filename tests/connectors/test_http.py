@@ -130,6 +130,18 @@ def test_a_refusal_carries_its_status_and_detail(remote: Any, connect: Connect) 
 
 
 @pytest.mark.parametrize(
+    ("before", "had_no_effect"), [([], True), ([429], True), ([409], True), ([500], False), ([502, 429], False)]
+)
+def test_a_refusal_says_whether_an_earlier_try_may_have_had_an_effect(
+    before: list[int], had_no_effect: bool, remote: Any, connect: Connect
+) -> None:
+    answers(remote, *before, 422, method="PUT")
+    with pytest.raises(Refused) as raised:
+        connect().request("PUT", "/things", json={}, repeatable=True)
+    assert raised.value.had_no_effect is had_no_effect
+
+
+@pytest.mark.parametrize(
     ("body", "detail"),
     [
         ('{"detail": "No.", "errors": [{"property": "[3].sku", "message": "Unknown."}]}', "No.; [3].sku Unknown."),

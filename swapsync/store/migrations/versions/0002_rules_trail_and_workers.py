@@ -62,6 +62,7 @@ def upgrade() -> None:
     )
     _add("lease", _minor("token"))
     _add("outbox", _text("claimed_by"), _moment("claimed_until"))
+    op.execute("UPDATE outbox SET claimed_by = 'before 0002' WHERE kind = 'credit' AND state != 'sent'")
     failed = sa.text("state = 'failed'")
     op.create_index("ix_outbox_failed", "outbox", ["site"], sqlite_where=failed, postgresql_where=failed)
     _add("movement", _text("actor"))
