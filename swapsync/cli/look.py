@@ -1,6 +1,5 @@
 """Commands that look at what is in the store, and the one that has failed deliveries tried again."""
 
-import getpass
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from swapsync.cli.context import JsonOption, SiteOption, UserError, load, opened
+from swapsync.cli.context import MAX_ID, JsonOption, SiteOption, UserError, actor, load, opened
 from swapsync.cli.output import print_json, print_table, printable, wrapped
 from swapsync.domain.catalogue import Code, Owner
 from swapsync.domain.returns import Logistics, Settlement
@@ -30,9 +29,10 @@ PEOPLE_READ = 50
 
 LimitOption = Annotated[
     int | None,
-    typer.Option("--limit", min=1, metavar="N", help=f"At most N rows; else {PEOPLE_READ}, with --json all."),
+    typer.Option(
+        "--limit", min=1, max=MAX_ID, metavar="N", help=f"At most N rows; else {PEOPLE_READ}, with --json all."
+    ),
 ]
-MAX_ID = 2**31 - 1
 Item = Mapping[str, Any]
 Columns = Mapping[str, Callable[[Item], object]]
 
@@ -437,6 +437,7 @@ def _print_exception(item: Item) -> None:
             "order": item["order_name"],
             "SKU": item["sku"],
             "resolved": item["resolved_at"] and f"{_when(item['resolved_at'])}: {item['resolution']}",
+            "as of": f"{item['as_of']}, for --seen" if item["actions"] else "",
         },
     )
     for suggestion in item["suggestions"]:
@@ -446,7 +447,7 @@ def _print_exception(item: Item) -> None:
             typer.echo(f"    {_resolving(item, suggestion['action'], value)}")
     if item["suggestions"]:
         typer.echo()
-    if item["status"] == "open" and item["actions"]:
+    if item["actions"]:
         for action in item["actions"]:
             value = f'"{NEEDS_VALUE[action]}"' if action in NEEDS_VALUE else ""
             typer.echo(f"  {_resolving(item, action, value)}")
@@ -465,8 +466,8 @@ def _print_exception(item: Item) -> None:
 
 def _resolving(item: Item, action: str, value: str) -> str:
     """The command that takes an action. ``value``: as a shell is to read it; blank where there is none."""
-    seen = f" --seen {item['as_of']}" if "as_of" in item else ""
-    return f"swapsync exceptions resolve {item['id']} --action {action}{f' --value {value}' if value else ''}{seen}"
+    needed = f" --value {value}" if value else ""
+    return f"swapsync exceptions resolve {item['id']} --action {action}{needed} --seen {item['as_of']}"
 
 
 def _print_suggestion(suggestion: Item) -> None:
@@ -535,7 +536,7 @@ def retry_deliveries(
     if kind and kind not in tuple(Kind):
         raise UserError(f"--kind {kind}: there is no such kind; the kinds are {', '.join(Kind)}")
     wanted = None if failed else sorted(set(ids or ()))
-    now, actor = Clock().now(), getpass.getuser()
+    now, who = Clock().now(), actor()
     with _store_for(site) as (_, store), store.transaction() as connection:
         effects = views.list_outbox(connection, site=site, states=["failed"], ids=wanted, kind=kind).rows
         if unknown := set(wanted or ()) - {effect["id"] for effect in effects}:
@@ -546,8 +547,8 @@ def retry_deliveries(
             retried += retry(connection, slug, [effect["id"] for effect in effects if effect["site"] == slug], now)
         for effect in effects:
             if effect["id"] in retried:
-                detail = f"{effect['kind']} for {effect['target']}, asked for by {actor}"
-                retry_asked = Event("staff", "delivery_retried", detail, effect["return_id"], actor=actor)
+                detail = f"{effect['kind']} for {effect['target']}, asked for by {who}"
+                retry_asked = Event("staff", "delivery_retried", detail, effect["return_id"], actor=who)
                 record_events(connection, effect["site"], [retry_asked], now)
         again = views.list_outbox(connection, ids=retried).rows
     over = [effect for effect in effects if effect["id"] not in retried]

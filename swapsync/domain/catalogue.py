@@ -53,7 +53,10 @@ DUE = {
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One kind of exception: who owns it, how urgent it is, what it means, what to do, when it closes by itself."""
+    """One kind of exception: who owns it, how urgent it is, what it means, what to do, when it closes by itself.
+
+    ``later``: actions that can still be taken on one that was accepted.
+    """
 
     owner: Owner
     severity: Severity
@@ -61,6 +64,7 @@ class Entry:
     remedy: str
     closes: str
     actions: tuple[Action, ...] = ()
+    later: tuple[Action, ...] = ()
 
     @property
     def due_after(self) -> timedelta:
@@ -125,9 +129,10 @@ CATALOGUE: dict[Code, Entry] = {
         _C,
         _MID,
         "A line of the return fits no line of its order.",
-        "Compare with the order and what is suggested. Teach the right SKU with --action teach-alias --value SKU, say "
-        "which line it is with --action choose-line --value LINE, or correct the return. If it was never on the order: "
-        "--action deny, and the line will not be credited.",
+        "Compare with the order and what is suggested. Teach the right SKU with --action teach-alias --value SKU (a "
+        "wrong one is taken back with swapsync mappings forget), say which line it is with --action choose-line "
+        "--value LINE, or correct the return. If it was never on the order: --action deny, and the line will not be "
+        "credited.",
         "an alias is taught, a line is chosen, or the data agree",
         (Action.TEACH_ALIAS, Action.CHOOSE_LINE, Action.DENY),
     ),
@@ -159,7 +164,9 @@ CATALOGUE: dict[Code, Entry] = {
         _F,
         _MID,
         "A pay-later order carries no purchase order number; the buyer's accounts department may refuse the credit.",
-        "Ask the buyer. Enter it on the order, or here with --action type-po --value NUMBER.",
+        "Ask the buyer. Enter it on the order, or here with --action type-po --value NUMBER, for all returns of the "
+        "order. A credit note that was issued without it is named and stays as it is: void it and have it credited "
+        "again if the buyer needs the number on the document.",
         "the order has a PO number, or one is typed in",
         (Action.TYPE_PO,),
     ),
@@ -168,7 +175,8 @@ CATALOGUE: dict[Code, Entry] = {
         _HIGH,
         "The order was paid in a way that has no route, so nobody knows how to make the return good.",
         "Decide how such orders are made good: --action map --value credit_note or --action map --value gateway, for "
-        "this and all further orders. The configuration's payment_routes do the same.",
+        "this and all further orders. The configuration's payment_routes do the same, and win over what was mapped. "
+        "A wrong one is taken back with swapsync mappings forget.",
         "the payment method has a route",
         (Action.MAP,),
     ),
@@ -242,9 +250,11 @@ CATALOGUE: dict[Code, Entry] = {
         _MID,
         "Something came that no line of the return announces.",
         "Keep it and ask the buyer. --action accept if it stays where it is; --action write-off if units booked in "
-        "for the return were another item and are gone from inspection.",
+        "for the return were another item and are gone from inspection. One that was accepted takes the write-off, "
+        "too, on the day they go.",
         "it is decided",
         (Action.ACCEPT, Action.WRITE_OFF),
+        later=(Action.WRITE_OFF,),
     ),
     Code.RESTOCK_DRIFT: Entry(
         _O,
@@ -298,7 +308,8 @@ CATALOGUE: dict[Code, Entry] = {
         _MID,
         "A status, type or condition came that swapsync has no meaning for; the return waits.",
         "Say what the word means with --action map --value MEANING, for this and all further returns, or correct it in "
-        "Swap. A figure that can't be read can only be corrected there.",
+        "Swap. A wrong meaning is taken back with swapsync mappings forget. A figure that can't be read can only be "
+        "corrected in Swap.",
         "the value is one that is known",
         (Action.MAP,),
     ),

@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, func, select
 
 from swapsync.domain.returns import Condition
+from swapsync.jobs.typed import VALUE, one_line
 from swapsync.store import runs
 from swapsync.store.cases import findings
 from swapsync.store.db import Store, insert_new
@@ -195,7 +196,7 @@ def _unexpected(entry: Entry, return_id: str, quantity: int, expected: int) -> d
         raise ValueError("the SKU that came is missing")
     if expected:
         raise ValueError(f"RMA {entry.rma} still expects {expected} x {entry.sku}: say in what condition these are")
-    return _finding(entry, return_id, "", Condition.UNEXPECTED, quantity) | {"sku": entry.sku}
+    return _finding(entry, return_id, "", Condition.UNEXPECTED, quantity) | {"sku": one_line("SKU", entry.sku, VALUE)}
 
 
 def _finding(entry: Entry, return_id: str, line_id: str, condition: Condition, quantity: int) -> dict[str, Any]:

@@ -525,10 +525,16 @@ class ExceptionRow(SQLModel, table=True):
 
 
 class RulingRow(SQLModel, table=True):
-    """What a person decided about an exception; it holds while the exception says what ``about`` says."""
+    """What a person decided about an exception; it holds while the exception says what ``about`` says.
+
+    ``subject`` is the exception's; of an alias the SKU that it is taught for, of a typed PO number the order's id.
+    """
 
     __tablename__ = "ruling"
-    __table_args__ = (Index("ix_ruling_return", "site", "return_id"),)
+    __table_args__ = (
+        Index("ix_ruling_return", "site", "return_id"),
+        Index("ix_ruling_subject", "site", "subject"),
+    )
     id: int | None = _id()
     site: str = _text()
     code: str = _text()

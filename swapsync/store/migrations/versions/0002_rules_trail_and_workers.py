@@ -37,6 +37,7 @@ def upgrade() -> None:
         "ix_return_seen", "return_authorisation", ["site", "seen_at"], sqlite_where=live, postgresql_where=live
     )
     op.create_index("ix_credit_note_order", "credit_note", ["site", "order_id"])
+    op.create_index("ix_ruling_subject", "ruling", ["site", "subject"])
     _add(
         "return_line",
         *(_text(f"{part}_reason_{what}") for part in ("main", "sub") for what in ("id", "text")),
