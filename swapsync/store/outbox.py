@@ -118,7 +118,8 @@ def claim(
     database's moment (`Store.now`).
 
     A credit waits while what it was decided on has changed: its return is not decided on again yet, or a person has
-    to look at it first.
+    to look at it first. One that a worker was given before is given out all the same, as ``overtaken``: it may stand
+    outside by now, so it is to be looked for, and not to be sent.
     """
     earlier = outbox.alias()
     waits = exists().where(
@@ -132,13 +133,13 @@ def claim(
     )
     rows = list(
         connection.execute(
-            select(outbox)
+            select(outbox, _overtaken(outbox).label("overtaken"))
             .where(
                 *_due(site, kind, now),
                 outbox.c.claimed_by != lease.worker,
                 or_(outbox.c.claimed_until.is_(None), outbox.c.claimed_until <= shared_now),
                 ~waits,
-                ~_overtaken(outbox),
+                or_(~_overtaken(outbox), outbox.c.claimed_by != ""),
             )
             .order_by(outbox.c.id)
             .limit(limit)

@@ -94,6 +94,24 @@ def test_a_person_denies_it_and_the_untried_credit_is_withdrawn_for_good(
     assert [(note.number, note.state) for note in s.documents(place)] == [("CN-000001", "void")]
 
 
+@pytest.mark.parametrize(("kind", "stands"), [("lost_reply_after", True), ("lost_reply_before", False)])
+def test_a_credit_that_may_be_out_when_its_return_changes_is_looked_for_and_not_sent(
+    desk: Desk, world: World, clock: FixedClock, kind: Any, stands: bool
+) -> None:
+    s.order(world)
+    s.returned(world, **s.APPROVED)
+    world.faults.add(Fault(kind=kind, method="PUT", path_contains="/transactions", times=2))
+    place = desk()
+    run(place)
+    change(world, clock, products=lines_with(world, item_count=2), total=24)
+    for _ in range(2):
+        run(place)
+        clock.forward(minutes=10)
+    assert s.credits(world) == ({"swap:R1:credit:1": "-48.00"} if stands else {})
+    assert [note.state for note in s.documents(place)] == ["delivered" if stands else "pending"]
+    assert s.open_codes(place) == ["RETURN_CHANGED_AFTER_CREDIT"]
+
+
 def test_a_refused_credit_is_withdrawn_too_and_with_it_the_exception_about_its_delivery(
     desk: Desk, world: World, clock: FixedClock
 ) -> None:
