@@ -2,6 +2,7 @@
 
     RemoteError
     ├── TryLater                 nothing happened, or a repeat is harmless: call again, at ``retry_at`` if it is given
+    │   ├── Busy                 too many requests: nothing happened, and what was sent is not to blame
     │   ├── Unreachable          nobody could be spoken to: connection refused, DNS, TLS, time-out
     │   └── BadAnswer            somebody answered, but not as the contract says: HTML, cut short, another shape
     ├── Refused                  the answer is no: never again unchanged
@@ -27,6 +28,10 @@ class TryLater(RemoteError):
     def __init__(self, message: str, retry_at: datetime | None = None) -> None:
         super().__init__(message)
         self.retry_at = retry_at
+
+
+class Busy(TryLater):
+    """Too many requests (429): nothing happened."""
 
 
 class Unreachable(TryLater):

@@ -25,6 +25,7 @@ from swapsync.connectors.answers import error_detail, from_json, json_or_none, r
 from swapsync.connectors.breaker import Breaker
 from swapsync.connectors.errors import (
     BadAnswer,
+    Busy,
     CredentialsRejected,
     InDoubt,
     NotFound,
@@ -63,7 +64,7 @@ _FATES: dict[str | int, tuple[_Fate, _Fate]] = {
     _LOST: (_Fate(Unreachable, again=True), _IN_DOUBT),
     _UNREADABLE: (_Fate(BadAnswer, again=True), _IN_DOUBT),
     _SERVER_ERROR: (_Fate(TryLater, again=True), _IN_DOUBT),
-    429: (_Fate(TryLater, again=True), _Fate(TryLater)),
+    429: (_Fate(Busy, again=True), _Fate(Busy)),
     409: (_Fate(Refused, again=True), _Fate(Refused, again=True)),
     401: (_Fate(CredentialsRejected), _Fate(CredentialsRejected)),
     404: (_Fate(NotFound), _Fate(NotFound)),

@@ -13,11 +13,19 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, insert, select, update
 
-from swapsync.connectors.errors import CredentialsRejected, InDoubt, Refused, RemoteError
+from swapsync.connectors.errors import (
+    Busy,
+    CredentialsRejected,
+    InDoubt,
+    Refused,
+    RemoteError,
+    TryLater,
+    Unreachable,
+)
 from swapsync.connectors.sparklayer import StockLevelWrite
 from swapsync.domain.catalogue import Code
 from swapsync.domain.stock import Location, Proof, Transfer
-from swapsync.jobs.delivery import clear_failures, note_failures
+from swapsync.jobs.delivery import STOP_AFTER, clear_failures, note_failures
 from swapsync.jobs.restored import maybe_done
 from swapsync.jobs.stock_drift import look_for_drift, watch
 from swapsync.jobs.stock_levels import PAIRS, Locations, ledger_levels, own_level, units_waiting
@@ -61,11 +69,22 @@ def _deliver(place: Workplace, tally: Tally) -> None:
     if levels:
         _set_own_levels(place, tally, levels, waiting, ids)
     by_sku: dict[str, list[Row[Any]]] = defaultdict(list)
+    hopeless = [row for row in not_done if outbox.is_hopeless(row, row.attempts, now)]
+    never = f"it was tried {outbox.GIVE_UP_AFTER} times or more and never arrived"
+    _note(place, tally, [], [(row, Refused(never, 0)) for row in hopeless])
     for row in [*not_done, *(row for row in restocks if row.state == "pending")]:
-        if row.payload["sku"] not in blocked:
+        if row.payload["sku"] not in blocked and row not in hopeless:
             by_sku[row.payload["sku"]].append(row)
-    for skus in chunks(sorted(by_sku), PAIRS // 2):
-        _add_to_sellable(place, tally, {sku: by_sku[sku] for sku in skus}, waiting, ids)
+    fresh = [sku for sku in sorted(by_sku) if not any(row.attempts for row in by_sku[sku])]
+    alone = [[sku] for sku in sorted(by_sku) if sku not in set(fresh)]  # one of them may be why a batch got no answer
+    doubts: list[str] = []
+    for skus in [*chunks(fresh, PAIRS // 2), *alone]:
+        if doubt := _add_to_sellable(place, tally, {sku: by_sku[sku] for sku in skus}, waiting, ids):
+            doubts.append(doubt)
+        if len(doubts) == STOP_AFTER:
+            break
+    if doubts:
+        raise JobError(f"a write to sellable stock got no answer; the next run reads before it writes: {doubts[0]}")
 
 
 # -- our own locations -----------------------------------------------------------------------------------------------
@@ -106,7 +125,8 @@ def _set_levels(place: Workplace, writes: Sequence[tuple[Any, StockLevelWrite]])
 
 def _add_to_sellable(
     place: Workplace, tally: Tally, by_sku: dict[str, list[Row[Any]]], waiting: Counter[str], locations: Locations
-) -> None:
+) -> str | None:
+    """Restocks these SKUs; returns why it is in doubt whether some of it arrived, if it is."""
     sellable, inspection = locations.id(Location.SELLABLE), locations.id(Location.INSPECTION)
     inspection_name = locations.external[Location.INSPECTION]
     with place.store.reading() as connection:
@@ -150,10 +170,9 @@ def _add_to_sellable(
     try:
         refused = _isolating(sorted(by_sku), write)
     except InDoubt as doubt:
-        raise JobError(
-            f"a write to sellable stock got no answer; the next run reads before it writes: {doubt}"
-        ) from doubt
+        return str(doubt)
     _note(place, tally, [], [(row, why) for sku, why in refused for row in by_sku[sku]])
+    return None
 
 
 def _record_write(
@@ -289,26 +308,35 @@ def _hold_maybe_done(place: Workplace, pending: list[Row[Any]], locations: Locat
 # -- both ------------------------------------------------------------------------------------------------------------
 
 
-def _isolating(items: Sequence[Any], write: Callable[[Sequence[Any]], None]) -> list[tuple[Any, str]]:
-    """Writes a batch; one that is refused is halved until the culprits stand alone. Returns them, with the reasons."""
+def _isolating(items: Sequence[Any], write: Callable[[Sequence[Any]], None]) -> list[tuple[Any, Refused | TryLater]]:
+    """Writes a batch; one that is not taken is halved until the culprits stand alone. Returns them, with reasons."""
     try:
         write(items)
-    except CredentialsRejected:
+    except (CredentialsRejected, Unreachable, Busy):
         raise
-    except Refused as error:
+    except (Refused, TryLater) as error:
         if len(items) == 1:
-            return [(items[0], str(error))]
+            return [(items[0], error)]
         middle = len(items) // 2
         return _isolating(items[:middle], write) + _isolating(items[middle:], write)
     return []
 
 
-def _note(place: Workplace, tally: Tally, delivered: list[Row[Any]], failed: list[tuple[Row[Any], str]]) -> None:
-    tally.sent += len(delivered)
-    tally.failed += len(failed)
+def _note(
+    place: Workplace, tally: Tally, delivered: list[Row[Any]], not_taken: list[tuple[Row[Any], Refused | TryLater]]
+) -> None:
+    now = place.clock.now()
     with place.writing() as connection:
-        outbox.mark_sent(connection, [row.id for row in delivered], place.clock.now())
+        outbox.mark_sent(connection, [row.id for row in delivered], now)
+        failed = [(row, str(why)) for row, why in not_taken if isinstance(why, Refused)]
         outbox.mark_failed(connection, [(row.id, why) for row, why in failed])
+        for row, why in not_taken:
+            if isinstance(why, TryLater) and not outbox.postpone(
+                connection, row, str(why), now, until=why.retry_at, state="pending"
+            ):
+                failed.append((row, str(why)))
+        tally.sent += len(delivered)
+        tally.failed += len(failed)
         note_failures(connection, place, failed)
         clear_failures(connection, place, delivered)
         _tell(connection, place, delivered)
