@@ -101,7 +101,7 @@ def list_returns(
     """Lists returns, the one that changed last first."""
     from swapsync.store import views
 
-    with _store_for(site) as (_, store), store.reading() as connection:
+    with store_for(site) as (_, store), store.reading() as connection:
         page = views.list_returns(
             connection,
             site=site,
@@ -135,7 +135,7 @@ def show_return(
     """Tells one return's whole story across both systems."""
     from swapsync.store import views
 
-    with _store_for(site) as (_, store), store.reading() as connection:
+    with store_for(site) as (_, store), store.reading() as connection:
         item = views.show_return(connection, *the_return(connection, rma, site))
     if json:
         print_json(item)
@@ -253,7 +253,7 @@ def list_credit_notes(
     """Lists credit notes, the newest first."""
     from swapsync.store import views
 
-    with _store_for(site) as (_, store), store.reading() as connection:
+    with store_for(site) as (_, store), store.reading() as connection:
         page = views.list_credit_notes(connection, site=site, state=state, search=search, limit=_limit(limit, json))
     _print_page(page, "Credit notes", _NOTE_COLUMNS, json)
 
@@ -282,7 +282,7 @@ def show_credit_note(
     """Shows one credit note with its lines and its delivery."""
     from swapsync.store import views
 
-    with _store_for(site) as (_, store), store.reading() as connection:
+    with store_for(site) as (_, store), store.reading() as connection:
         found = views.list_credit_notes(connection, site=site, number=number).rows
         if not found:
             raise UserError(f"there is no credit note {number}")
@@ -349,12 +349,12 @@ def list_exceptions(
     from swapsync.store import views
 
     if group is not None:
-        with _store_for(site) as (_, store), store.reading() as connection:
+        with store_for(site) as (_, store), store.reading() as connection:
             page = views.group_exceptions(connection, _GROUPS[group], site=site, owner=owner)
         _print_page(page, f"Open exceptions by {group}", _group_columns(_GROUPS[group]), json)
         return
     now = Clock().now()
-    with _store_for(site) as (_, store), store.reading() as connection:
+    with store_for(site) as (_, store), store.reading() as connection:
         page = views.list_exceptions(
             connection,
             site=site,
@@ -408,7 +408,7 @@ def show_exception(
     """Explains one exception: its meaning and how to decide it."""
     from swapsync.store import views
 
-    with _store_for(site) as (_, store), store.reading() as connection:
+    with store_for(site) as (_, store), store.reading() as connection:
         item = views.show_exception(connection, exception_id, site)
     if item is None:
         raise UserError(f"there is no exception {exception_id}{f' at site {site}' if site else ''}")
@@ -494,7 +494,7 @@ def list_outbox(
         states: Sequence[str] = views.UNDELIVERED
     else:
         states = [*views.UNDELIVERED, "sent", "written_off"] if state is EffectState.ALL else [state]
-    with _store_for(site) as (_, store), store.reading() as connection:
+    with store_for(site) as (_, store), store.reading() as connection:
         page = views.list_outbox(connection, site=site, states=states, limit=_limit(limit, json))
     _print_page(page, "Outbox", _EFFECT_COLUMNS, json)
 
@@ -537,7 +537,7 @@ def retry_deliveries(
         raise UserError(f"--kind {kind}: there is no such kind; the kinds are {', '.join(Kind)}")
     wanted = None if failed else sorted(set(ids or ()))
     now, who = Clock().now(), actor()
-    with _store_for(site) as (_, store), store.transaction() as connection:
+    with store_for(site) as (_, store), store.transaction() as connection:
         effects = views.list_outbox(connection, site=site, states=["failed"], ids=wanted, kind=kind).rows
         if unknown := set(wanted or ()) - {effect["id"] for effect in effects}:
             raise UserError(f"the outbox has no delivery {', '.join(map(str, sorted(unknown)))}; nothing was changed")
@@ -574,7 +574,7 @@ def status(site: SiteOption = None, json: JsonOption = False) -> None:
     from swapsync.settings import DEFAULT_PAYMENT_ROUTES
     from swapsync.store import views
 
-    with _store_for(site) as (settings, store), store.reading() as connection:
+    with store_for(site) as (settings, store), store.reading() as connection:
         slugs = [site] if site else [*views.known_sites(connection), *(each.slug for each in settings.sites)]
         known = {each.slug: each for each in settings.sites if each.slug in slugs}
         report = views.status(
@@ -628,7 +628,7 @@ def _print_status(item: Item) -> None:
 
 
 @contextmanager
-def _store_for(site: str | None) -> "Iterator[tuple[Settings, Store]]":
+def store_for(site: str | None) -> "Iterator[tuple[Settings, Store]]":
     """The settings and the store. Raises UserError for a site that neither of them knows."""
     from swapsync.store.views import known_sites
 

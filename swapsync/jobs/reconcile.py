@@ -85,6 +85,7 @@ def preview(place: Workplace, return_id: str) -> Preview | None:
         case_of = of_return(connection, place.slug, return_id)
         if case_of is None:
             return None
+        _take_up(connection, place)
         decided = _decide_on(connection, place, *case_of)
         if place.site.push_credits:
             _assume_credits_delivered(connection, place.slug, credit_notes.c.return_id == return_id)

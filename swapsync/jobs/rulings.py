@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 
 import orjson
-from sqlalchemy import ColumnElement, Connection, Row, and_, exists, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, delete, exists, insert, or_, select, update
 
 from swapsync.connectors.reading import folded
 from swapsync.connectors.swap_reader import MEANINGS
@@ -23,8 +23,9 @@ from swapsync.store.cases import credit_notes, rulings
 from swapsync.store.changes import changes_since, decided_entries
 from swapsync.store.db import Store
 from swapsync.store.events import Event, record_events
-from swapsync.store.mappings import PAYMENT_METHOD, teach
+from swapsync.store.mappings import PAYMENT_METHOD, teach, unteach
 from swapsync.store.staging import link, mark_dirty, order_lines, orders, return_lines, returns
+from swapsync.store.views import ALIAS, list_mappings
 
 NEEDS_VALUE = {
     Action.TYPE_PO: "the PO number",
@@ -113,6 +114,47 @@ def comment(store: Store, exception_id: int, words: str, *, actor: str, now: dat
         event = Event("staff", "comment", words, row.return_id, actor=actor, exception_id=row.id)
         record_events(connection, row.site, [event], now)
         return row
+
+
+def forget(store: Store, kind: str, word: str, *, site: str | None = None, actor: str, now: datetime) -> dict[str, Any]:
+    """Takes back what people taught a word to mean; what waited for it is decided again in the next reconcile.
+
+    ``kind`` and ``word`` as ``views.list_mappings`` shows them, the word in any spelling that means the same. Returns
+    what was taught. Raises RulingRefused.
+    """
+    kinds = (ALIAS, PAYMENT_METHOD, *MEANINGS)
+    if kind not in kinds:
+        raise RulingRefused(f"there are no mappings of kind {kind!r}; the kinds are {', '.join(kinds)}")
+    word, actor = _typed("word", word, VALUE), _typed("actor", actor, VALUE)
+    compared = word if kind == ALIAS else method_key(word) if kind == PAYMENT_METHOD else folded(word)
+    with store.transaction() as connection:
+        known = [each for each in list_mappings(connection, site) if (each["kind"], each["word"]) == (kind, compared)]
+        if not known:
+            raise RulingRefused(f"nobody taught what {kind} {word} means; swapsync mappings list shows what was")
+        if len(known) > 1:
+            raise RulingRefused(f"{kind} {word} was taught at {', '.join(each['site'] for each in known)}: say --site")
+        [mapping] = known
+        of = mapping["site"]
+        runs.lock_site(connection, of)
+        if kind == ALIAS:
+            _forget_alias(connection, of, compared)
+        else:
+            unteach(connection, of, kind, compared)
+        gone = Event(
+            *("staff", "mapping_forgotten", f"{kind} {mapping['word']} no longer means {mapping['meaning']}"),
+            actor=actor,
+            before={mapping["word"]: mapping["meaning"]},
+            after={mapping["word"]: None},
+        )
+        record_events(connection, of, [gone], now)
+        return mapping
+
+
+def _forget_alias(connection: Connection, site: str, sku: str) -> None:
+    c = rulings.c
+    connection.execute(delete(rulings).where(c.site == site, c.action == Action.TEACH_ALIAS, c.subject == sku))
+    of_sku = select(return_lines.c.return_id).where(return_lines.c.site == site, return_lines.c.sku == sku)
+    mark_dirty(connection, site, returns.c.return_id.in_(of_sku) & ~returns.c.settled_outside)
 
 
 def _typed(what: str, text: str, longest: int) -> str:

@@ -51,8 +51,17 @@ def set_last_credit_number(connection: Connection, site: str, number: int) -> No
 
 def adopt_policy(connection: Connection, site: str, fingerprint: str) -> bool:
     """Notes by which rules the site's returns are decided from now on; returns whether they are others than before."""
+    return _adopt(connection, site, "policy", fingerprint)
+
+
+def adopt_words(connection: Connection, site: str, fingerprint: str) -> bool:
+    """Notes by which taught words the site's returns are read from now on; returns whether they are others."""
+    return _adopt(connection, site, "words", fingerprint)
+
+
+def _adopt(connection: Connection, site: str, column: str, fingerprint: str) -> bool:
     changed = connection.execute(
-        update(sites).where(sites.c.slug == site, sites.c.policy != fingerprint).values(policy=fingerprint)
+        update(sites).where(sites.c.slug == site, sites.c[column] != fingerprint).values({column: fingerprint})
     )
     return changed.rowcount == 1
 

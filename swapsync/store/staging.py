@@ -365,16 +365,20 @@ def _line_rows(site: str, ret: Return) -> list[dict[str, Any]]:
     ]
 
 
-def mark_unfinished(connection: Connection, site: str) -> None:
-    """Has everything decided again that is not finished, or has something open, or was credited in part."""
+def unfinished() -> ColumnElement[bool]:
+    """Whether a return is live and not finished, or has something open, or was credited in part."""
     unaccepted = exists().where(
         return_lines.c.site == returns.c.site,
         return_lines.c.return_id == returns.c.return_id,
         return_lines.c.accepted < return_lines.c.quantity,
     )
     in_part = and_(returns.c.settlement == Settlement.CREDITED, unaccepted)
-    unfinished = or_(returns.c.settlement.not_in(FINISHED), _has_open_exception(), in_part)
-    mark_dirty(connection, site, and_(~returns.c.settled_outside, unfinished))
+    return and_(~returns.c.settled_outside, or_(returns.c.settlement.not_in(FINISHED), _has_open_exception(), in_part))
+
+
+def mark_unfinished(connection: Connection, site: str) -> None:
+    """Has everything decided again that is unfinished."""
+    mark_dirty(connection, site, unfinished())
 
 
 def mark_dirty(connection: Connection, site: str, condition: Any) -> None:
@@ -408,8 +412,8 @@ def stage_orders(
     before = staged_orders(connection, site, [order.order_id for order, _, _ in changed if order.order_id in standing])
     upsert(connection, OrderRow, [_order_head(site, order, at) | {"digest": raw.digest} for order, at, raw in changed])
     _note_buyers(connection, site, (order for order, _, _ in changed))
-    unfinished = and_(returns.c.settlement.not_in(FINISHED), returns.c.status.not_in(("cancelled", "expired")))
-    _decide_again(connection, site, [o.order_id for o, _, _ in changed if o.order_id in standing], unfinished)
+    still_open = and_(returns.c.settlement.not_in(FINISHED), returns.c.status.not_in(("cancelled", "expired")))
+    _decide_again(connection, site, [o.order_id for o, _, _ in changed if o.order_id in standing], still_open)
     other = [o.order_id for o, _, _ in changed if standing.get(o.order_id, ("", ""))[1] not in ("", _substance(o))]
     _decide_again(connection, site, other, ~returns.c.settled_outside)
     record_order_changes(connection, site, before, now)

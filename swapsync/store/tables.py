@@ -54,7 +54,8 @@ def _id() -> Any:
 class Site(SQLModel, table=True):
     """One merchant. ``effects_from`` is the cut-over, fixed at the first run; credit notes are numbered here.
 
-    ``policy`` is the fingerprint of the rules by which its returns were last decided. ``event_count`` and
+    ``policy`` is the fingerprint of the rules by which its returns were last decided, ``words`` that of what people
+    said words mean when they were last read. ``event_count`` and
     ``last_event_hash`` are the head of its audit trail. ``restored_at``: when this store was last restored from a
     backup; returns submitted before may have had effects that it knows nothing of.
     """
@@ -65,6 +66,7 @@ class Site(SQLModel, table=True):
     first_run_at: datetime | None = _moment()
     last_credit_number: int = 0
     policy: str = _text()
+    words: str = _text()
     event_count: int = 0
     last_event_hash: str = _text()
     restored_at: datetime | None = _moment()

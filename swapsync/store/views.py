@@ -24,12 +24,12 @@ from swapsync.domain.returns import Condition, Delivery, Inspection, Logistics, 
 from swapsync.domain.stock import units_received
 from swapsync.moments import or_none, to_text
 from swapsync.settings import JOBS
-from swapsync.store.cases import credit_note_lines, credit_notes, findings, movements
+from swapsync.store.cases import credit_note_lines, credit_notes, findings, movements, rulings
 from swapsync.store.changes import last_entry
 from swapsync.store.controls import paused
 from swapsync.store.events import events
 from swapsync.store.exceptions import exceptions
-from swapsync.store.mappings import payment_routes
+from swapsync.store.mappings import mappings, payment_routes
 from swapsync.store.outbox import outbox
 from swapsync.store.runs import runs, sites, watermarks
 from swapsync.store.staging import order_lines, orders, return_lines, returns
@@ -521,6 +521,30 @@ def _explained(row: Row[Any], as_of: int) -> Item:
         "closes_when": entry.closes,
         "actions": [action.value for action in actions],
     }
+
+
+# -- mappings --------------------------------------------------------------------------------------------------------
+
+ALIAS = "alias"
+"""The kind of a mapping that has a SKU in Swap stand for one on orders; of the others it is the field of the word."""
+
+
+def list_mappings(connection: Connection, site: str | None = None) -> list[Item]:
+    """What people taught, by site, kind and word: what a word means, who said so, and when."""
+    taught = {
+        (row.site, ALIAS, row.subject): (row.value, row.actor, row.ruled_at)
+        for row in connection.execute(
+            select(rulings)
+            .where(rulings.c.action == Action.TEACH_ALIAS, *_equal({rulings.c.site: site}))
+            .order_by(rulings.c.id)
+        )
+    }
+    for row in connection.execute(select(mappings).where(*_equal({mappings.c.site: site}))):
+        taught[row.site, row.field, row.word] = (row.meaning, row.actor, row.taught_at)
+    return [
+        {"site": of, "kind": kind, "word": word, "meaning": meaning, "actor": actor, "taught_at": to_text(at)}
+        for (of, kind, word), (meaning, actor, at) in sorted(taught.items())
+    ]
 
 
 # -- outbox ----------------------------------------------------------------------------------------------------------

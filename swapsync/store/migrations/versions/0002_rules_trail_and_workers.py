@@ -14,7 +14,9 @@ _UNIQUE = {"uq": "%(table_name)s_%(column_0_N_name)s_key"}
 
 def upgrade() -> None:
     """From the first schema; what is stored keeps its meaning."""
-    _add("site", _text("policy"), _whole("event_count"), _text("last_event_hash"), _moment("restored_at"))
+    _add(
+        "site", _text("policy"), _text("words"), _whole("event_count"), _text("last_event_hash"), _moment("restored_at")
+    )
     _add(
         "return_authorisation",
         _flag("buyer_checked"),
