@@ -280,8 +280,9 @@ CATALOGUE: dict[Code, Entry] = {
         "The return was changed in Swap after a credit note was issued for it, or after goods were counted for lines "
         "that it no longer has; or its credit note was voided. Nothing more happens by itself.",
         "Compare the credit note with the return as it is now. --action accept lets the credit stand and goes on with "
-        "the return as it is, which credits again what was voided, and has goods counted anew; --action deny credits "
-        "nothing more, and withdraws a credit that has not gone out yet or was refused.",
+        "the return as it is, which credits again what was voided. What was credited and counted for a line that is "
+        "gone counts for the one that took its place; goods for which there is none leave inspection. --action deny "
+        "credits nothing more, and withdraws a credit that has not gone out yet or was refused.",
         "the return is as it was when it was credited",
         (Action.ACCEPT, Action.DENY),
     ),

@@ -7,7 +7,7 @@ from fractions import Fraction
 
 from swapsync.domain import money
 from swapsync.domain.facts import Case, Credited, Extra, LineKind, Shipping
-from swapsync.domain.kits import KitPart
+from swapsync.domain.kits import KitPart, Kits
 from swapsync.domain.matching import LineMatch
 from swapsync.domain.orders import Order, OrderLine
 from swapsync.domain.returns import (
@@ -33,13 +33,29 @@ class CreditLine:
     sold: OrderLine | None = None
 
 
+def key_now(credited: Credited, match: LineMatch | None, order: Order | None) -> str:
+    """The key of the order line that something was credited on. ``match``: of the returned line, if it is still there.
+
+    Where the order names its lines anew, that is the line which the returned one fits now, or the only one that
+    carries its SKU.
+    """
+    if order and order.line(credited.order_line_key) is None:
+        if match and match.order_line:
+            return match.order_line.key
+        alike = [line.key for line in order.lines if credited.sku and line.sku == credited.sku]
+        if len(alike) == 1:
+            return alike[0]
+    return credited.order_line_key
+
+
 class OrderLedger:
     """What is left of each order line while its returns are gone through: units to claim, and value to credit.
 
     ``units`` that were credited may be fractions, where parts of a kit came back.
     """
 
-    def __init__(self, case: Case, matches: Mapping[str, Mapping[str, LineMatch]]) -> None:
+    def __init__(self, case: Case, matches: Mapping[str, Mapping[str, LineMatch]], kits: Kits) -> None:
+        self.kits = kits
         self.granted: Counter[tuple[str, str]] = Counter()
         self.claimed: Counter[str] = Counter()
         self.parts: dict[str, Counter[KitPart]] = defaultdict(Counter)
@@ -67,23 +83,19 @@ class OrderLedger:
             self.shipping[1] += extra.tax
 
     def _count(self, credited: Credited, match: LineMatch | None, order: Order | None) -> str:
-        """Counts what was credited on its order line; returns the line's key.
-
-        Where the order names its lines anew, that is the line which the returned one fits now, or the only one that
-        carries its SKU.
-        """
-        key = credited.order_line_key
-        if order and order.line(key) is None:
-            alike = [line.key for line in order.lines if credited.sku and line.sku == credited.sku]
-            if match and match.order_line:
-                key = match.order_line.key
-            elif len(alike) == 1:
-                [key] = alike
-        self.units[key] += credited.quantity * (match.weight if match else 1)
+        """Counts what was credited on its order line; returns the line's key."""
+        key = key_now(credited, match, order)
+        self.units[key] += credited.quantity * (match.weight if match else self._weight(credited.sku, order, key))
         self.net[key] += credited.net
         self.tax[key] += credited.tax
         self.credited[key].append(credited)
         return key
+
+    def _weight(self, sku: str, order: Order | None, key: str) -> Fraction:
+        """How many units of an order line one unit was that was credited on it under a SKU."""
+        sold = order.line(key) if order else None
+        parts = self.kits.of(sold.sku, order.placed_at) if order and sold else ()
+        return next((part.weight for part in parts if part.sku == sku and part.weight is not None), Fraction(1))
 
     def claim(self, ret: Return, line: ReturnLine, sold: OrderLine, part: KitPart | None) -> int:
         """Takes up to a returned line's units that no earlier claim took; returns how many. A line claims once.

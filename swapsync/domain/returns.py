@@ -191,7 +191,8 @@ class Return:
 class Finding:
     """What the warehouse found for some units of a line; ``key`` names the finding.
 
-    What no line announces has a blank ``line_id``, and ``sku`` is what came.
+    ``sku``: the line's at that time, if it is known. What no line announces has a blank ``line_id``, and ``sku`` is
+    what came.
     """
 
     line_id: str

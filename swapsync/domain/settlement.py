@@ -7,7 +7,7 @@ deciding again asks for nothing new (worker.md section 4).
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 from swapsync.domain import money
@@ -35,6 +35,7 @@ from swapsync.domain.returns import (
     unexpected,
 )
 from swapsync.domain.stock import Movement, Step, movements_due, on_hand
+from swapsync.domain.succession import carry_over
 from swapsync.domain.suggestions import Suggestion, suggest_lines, suggest_orders
 
 UNANNOUNCED = "unannounced:"
@@ -87,18 +88,43 @@ def decide(case: Case, policy: Policy) -> tuple[Decision, ...]:
     other return can bring the same goods; until they come, it leaves its units to the returns after it.
     """
     matches = {facts.ret.return_id: _match_lines(facts, case, policy.kits) for facts in case.returns}
-    ledger = OrderLedger(case, matches)
+    stored = {facts.ret.return_id: facts for facts in case.returns}
+    case = _by_todays_lines(case, matches)
+    ledger = OrderLedger(case, matches, policy.kits)
     competing = sorted(case.returns, key=lambda f: (not f.settled_outside, f.ret.submitted_at, f.ret.return_id))
     for facts in competing:
         if paid := {credited.line_id for credited in facts.credited}:
             lines = [line for line in facts.ret.lines if line.line_id in paid]
             _claim(facts.ret, lines, matches[facts.ret.return_id], ledger)
-    return tuple(_decide_return(facts, case, policy, ledger, matches[facts.ret.return_id]) for facts in competing)
+    return tuple(
+        _decide_return(facts, stored[return_id], case, policy, ledger, matches[return_id])
+        for facts in competing
+        for return_id in (facts.ret.return_id,)
+    )
+
+
+def by_todays_lines(case: Case, kits: Kits) -> Case:
+    """The case with the facts of each return under the lines that it has now, as they are decided on."""
+    return _by_todays_lines(case, {facts.ret.return_id: _match_lines(facts, case, kits) for facts in case.returns})
+
+
+def _by_todays_lines(case: Case, matches: Mapping[str, Mapping[str, LineMatch]]) -> Case:
+    order = case.order
+    if order is None:
+        return case
+    carried = (carry_over(facts, matches[facts.ret.return_id], order, case.history) for facts in case.returns)
+    return replace(case, returns=tuple(carried))
 
 
 def _decide_return(
-    facts: ReturnFacts, case: Case, policy: Policy, ledger: OrderLedger, matches: Mapping[str, LineMatch]
+    facts: ReturnFacts,
+    stored: ReturnFacts,
+    case: Case,
+    policy: Policy,
+    ledger: OrderLedger,
+    matches: Mapping[str, LineMatch],
 ) -> Decision:
+    """``facts``: by the lines that the return has now; ``stored``: as they are stored."""
     ret = facts.ret
     where, seen = logistics(ret), inspection(ret, facts.findings)
     if facts.vanished:
@@ -107,7 +133,7 @@ def _decide_return(
         _claim(ret, ret.lines, matches, ledger)
         why = Reason(12, Verdict.HOLDS, "it ended before the cut-over: its units are counted, and it causes nothing")
         return Decision(ret.return_id, matches, (), where, seen, Settlement.SETTLED_OUTSIDE, reasons=(why,))
-    book = _Book(facts, case, policy)
+    book = _Book(facts, stored, case, policy)
     if ret.called_off and not facts.credited and not facts.findings:
         book.check_inspection()
         milestones = (Milestone(ret.status.value),) if case.order and facts.same_buyer is not False else ()
@@ -218,9 +244,10 @@ class _Book:
     ``written_off``: their wrong items leave inspection, as a person decided.
     """
 
-    def __init__(self, facts: ReturnFacts, case: Case, policy: Policy) -> None:
+    def __init__(self, facts: ReturnFacts, stored: ReturnFacts, case: Case, policy: Policy) -> None:
         order = case.order
         self.facts, self.ret, self.order, self.policy = facts, facts.ret, order, policy
+        self.stored = stored
         self.case = case
         self.problems: list[Problem] = []
         self.reasons: list[Reason] = []
@@ -293,14 +320,14 @@ class _Book:
             self._hold_all(code, "swap", detail)
 
     def _check_goods(self) -> None:
-        """Whether the return still has the lines for which goods were counted; else they would be counted twice."""
+        """Whether the return still has the lines for which goods were counted."""
         lines = {line.line_id for line in self.ret.lines}
         came = [
             f"{units} x {sku} came"
-            for (line_id, sku), steps in self.facts.moved.items()
+            for (line_id, sku), steps in self.stored.moved.items()
             if line_id not in lines and (units := steps.get(Step.RECEIVED, 0) - steps.get(Step.MISSING, 0)) > 0
         ]
-        seen = [f"{f.quantity} {f.condition}" for f in self.facts.findings if f.line_id and f.line_id not in lines]
+        seen = [f"{f.quantity} {f.condition}" for f in self.stored.findings if f.line_id and f.line_id not in lines]
         if came or seen:
             inspected = [f"the warehouse found {', '.join(seen)}"] if seen else []
             detail = f"{'; '.join([*came, *inspected])}, for lines that the return no longer has"

@@ -4,17 +4,19 @@ import csv
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, select
 
-from swapsync.domain.returns import Condition
+from swapsync.domain.kits import Kits
+from swapsync.domain.returns import Condition, Finding, found
+from swapsync.domain.settlement import by_todays_lines
 from swapsync.jobs.typed import VALUE, one_line
 from swapsync.store import runs
-from swapsync.store.cases import findings
+from swapsync.store.cases import findings, load_cases, of_return
 from swapsync.store.db import Store, insert_new
 from swapsync.store.events import Event, record_events
 from swapsync.store.staging import mark_dirty, return_lines, returns
@@ -173,20 +175,20 @@ def _rows(connection: Connection, site: str, entry: Entry) -> list[dict[str, Any
     ret = _return(connection, site, entry.rma)
     room = _room(connection, site, ret.return_id, entry.sku)
     if condition is Condition.UNEXPECTED:
-        return [_unexpected(entry, ret.return_id, quantity, sum(units for _, units in room))]
+        return [_unexpected(entry, ret.return_id, quantity, sum(units for *_, units in room))]
     if not room:
         raise ValueError(f"RMA {entry.rma} has no line with SKU {entry.sku}")
-    if quantity > sum(units for _, units in room):
+    if quantity > sum(units for *_, units in room):
         raise ValueError(
             f"{quantity} x {entry.sku} is more than RMA {entry.rma} still expects: "
-            f"{sum(units for _, units in room)} not inspected yet"
+            f"{sum(units for *_, units in room)} not inspected yet"
         )
     rows = []
-    for line_id, units in room:
+    for line_id, sku, units in room:
         part = min(units, quantity)
         quantity -= part
         if part:
-            rows.append(_finding(entry, ret.return_id, line_id, condition, part))
+            rows.append(_finding(entry, ret.return_id, line_id, condition, part, sku))
     return rows
 
 
@@ -196,17 +198,20 @@ def _unexpected(entry: Entry, return_id: str, quantity: int, expected: int) -> d
         raise ValueError("the SKU that came is missing")
     if expected:
         raise ValueError(f"RMA {entry.rma} still expects {expected} x {entry.sku}: say in what condition these are")
-    return _finding(entry, return_id, "", Condition.UNEXPECTED, quantity) | {"sku": one_line("SKU", entry.sku, VALUE)}
+    sku = one_line("SKU", entry.sku, VALUE)
+    return _finding(entry, return_id, "", Condition.UNEXPECTED, quantity, sku)
 
 
-def _finding(entry: Entry, return_id: str, line_id: str, condition: Condition, quantity: int) -> dict[str, Any]:
+def _finding(
+    entry: Entry, return_id: str, line_id: str, condition: Condition, quantity: int, sku: str
+) -> dict[str, Any]:
     return {
         "finding_key": f"{entry.key}:{line_id}",
         "return_id": return_id,
         "line_id": line_id,
         "condition": condition,
         "quantity": quantity,
-        "sku": "",
+        "sku": sku,
     }
 
 
@@ -241,22 +246,35 @@ def _return(connection: Connection, site: str, rma: str) -> Any:
     return found[0]
 
 
-def _room(connection: Connection, site: str, return_id: str, sku: str) -> list[tuple[str, int]]:
-    """(line id, units not inspected yet) of a return's lines with this SKU; a line id stands for a line without one."""
-    inspected = (
-        select(findings.c.line_id, func.sum(findings.c.quantity).label("units"))
-        .where(findings.c.site == site, findings.c.return_id == return_id)
-        .group_by(findings.c.line_id)
-        .subquery()
-    )
-    rows = connection.execute(
-        select(return_lines.c.line_id, return_lines.c.quantity, func.coalesce(inspected.c.units, 0).label("done"))
-        .outerjoin(inspected, inspected.c.line_id == return_lines.c.line_id)
-        .where(
-            return_lines.c.site == site,
-            return_lines.c.return_id == return_id,
-            (return_lines.c.sku == sku) | ((return_lines.c.sku == "") & (return_lines.c.line_id == sku)),
-        )
+def _room(connection: Connection, site: str, return_id: str, sku: str) -> list[tuple[str, str, int]]:
+    """(line id, SKU, units not inspected yet) of a return's lines with this SKU; a line id stands for one without."""
+    lines = connection.execute(
+        select(return_lines.c.line_id, return_lines.c.sku, return_lines.c.quantity)
+        .where(return_lines.c.site == site, return_lines.c.return_id == return_id)
         .order_by(return_lines.c.position)
-    )
-    return [(row.line_id, row.quantity - int(row.done)) for row in rows]
+    ).all()
+    seen = _seen(connection, site, return_id, lines)
+    return [
+        (line.line_id, line.sku, line.quantity - seen[line.line_id].total())
+        for line in lines
+        if (line.sku or line.line_id) == sku
+    ]
+
+
+def _seen(connection: Connection, site: str, return_id: str, lines: Sequence[Any]) -> dict[str, Counter[Condition]]:
+    """What was found of each line that the return has now, also under the names that its lines had before."""
+    rows = connection.execute(
+        select(findings.c.line_id, findings.c.condition, findings.c.quantity, findings.c.sku)
+        .where(findings.c.site == site, findings.c.return_id == return_id, findings.c.line_id != "")
+        .order_by(findings.c.id)
+    ).all()
+    known = [Finding(row.line_id, Condition(row.condition), row.quantity, sku=row.sku) for row in rows]
+    seen = {line.line_id: found(known, line.line_id) for line in lines}
+    skus = {line.line_id: ("", line.sku) for line in lines}
+    as_ever = all(finding.sku in skus.get(finding.line_id, ()) for finding in known)
+    if not as_ever or any(seen[line.line_id].total() > line.quantity for line in lines):
+        for case in load_cases(connection, site, *(of_return(connection, site, return_id) or ((), ()))):
+            for facts in by_todays_lines(case, Kits()).returns:
+                if facts.ret.return_id == return_id:
+                    seen = {line.line_id: found(facts.findings, line.line_id) for line in lines}
+    return seen

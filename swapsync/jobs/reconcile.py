@@ -12,7 +12,7 @@ from swapsync.domain.facts import Case, Policy, ReturnFacts, Route, method_key
 from swapsync.domain.notes import Milestone
 from swapsync.domain.orders import Order
 from swapsync.domain.returns import Return, reason_code
-from swapsync.domain.settlement import Decision, decide
+from swapsync.domain.settlement import Decision, by_todays_lines, decide
 from swapsync.domain.stock import ROUTE, Location, Movement
 from swapsync.jobs.reread import reread_taught_words
 from swapsync.jobs.stock_levels import OURS, ledger_levels, level_effect
@@ -67,7 +67,7 @@ def planned_effects(place: Workplace, *, deciding: bool = True) -> list[Effect]:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What would be decided on one return now: the facts, the decision on them, and the effects to be sent for it."""
+    """What would be decided on one return now: the facts by its lines, the decision, and the effects to be sent."""
 
     facts: ReturnFacts
     order: Order | None
@@ -96,7 +96,7 @@ def preview(place: Workplace, return_id: str) -> Preview | None:
         (case, facts, decision)
         for case, decisions in decided
         for decision in decisions
-        for facts in case.returns
+        for facts in by_todays_lines(case, place.policy.kits).returns
         if decision.return_id == facts.ret.return_id == return_id
     ]
     return Preview(facts, case.order, decision, effects)

@@ -299,7 +299,7 @@ class VariantSkuRow(SQLModel, table=True):
 class FindingRow(SQLModel, table=True):
     """The warehouse's finding for some units of a returned line; ``finding_key`` makes it count once.
 
-    An unexpected item has no line; ``sku`` is what came, as it was typed.
+    ``sku``: the line's at that time. An unexpected item has no line, and ``sku`` is what came, as it was typed.
     """
 
     __tablename__ = "finding"

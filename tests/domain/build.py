@@ -113,7 +113,7 @@ def all_decided(*known: ReturnFacts, of: Order | None = None, policy: Policy = U
 def after(known: ReturnFacts, decision: Decision, *, delivered: bool = True) -> ReturnFacts:
     """The facts once a decision is carried out; ``delivered``: whether its credit has arrived at SparkLayer."""
     credited = tuple(
-        Credited(new.line_id, new.order_line_key, new.quantity, new.net, new.tax, delivered)
+        Credited(new.line_id, new.order_line_key, new.quantity, new.net, new.tax, delivered, sku=new.sku)
         for new in decision.credit
         if new.kind is LineKind.GOODS
     )

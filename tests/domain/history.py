@@ -40,7 +40,8 @@ class Desk:
     """One order (None while SparkLayer doesn't tell of it), its returns, and what was done about them.
 
     ``known``: what others say of each return. ``issued``: all that decisions ever asked to be credited, by currency.
-    ``sparklayer``: the transactions that stand on the order, by platform id.
+    ``move_names``: the key of each movement in the store. ``sparklayer``: the transactions that stand on the order, by
+    platform id.
     """
 
     policy: Policy
@@ -48,6 +49,7 @@ class Desk:
     known: dict[str, ReturnFacts] = field(default_factory=dict)
     notes: list[Note] = field(default_factory=list)
     movements: list[tuple[str, Movement]] = field(default_factory=list)
+    move_names: list[tuple[str, str, Step, str, int]] = field(default_factory=list)
     issued: Counter[str] = field(default_factory=Counter)
     sparklayer: dict[str, int] = field(default_factory=dict)
     decisions: dict[str, Decision] = field(default_factory=dict)
@@ -105,7 +107,12 @@ class Desk:
     def _record(self, case: Case, decision: Decision) -> None:
         known = self.known[decision.return_id]
         self.decisions[decision.return_id] = decision
-        self.movements += [(decision.return_id, movement) for movement in decision.movements]
+        [facts] = (facts for facts in case.returns if facts.ret.return_id == decision.return_id)
+        for movement in decision.movements:
+            line_id, step, sku = movement.line_id, movement.step, movement.sku
+            n = facts.moves(line_id, sku, step) + 1
+            self.move_names.append((decision.return_id, line_id, step, sku, n))
+            self.movements.append((decision.return_id, movement))
         if decision.credit and case.order:
             n = 1 + sum(note.return_id == decision.return_id for note in self.notes)
             note = Note(decision.return_id, n, case.order.currency, decision.credit)
@@ -163,4 +170,4 @@ class Desk:
 def _credited(note: Note, line: CreditLine) -> Credited:
     sold = line.sold and (line.sold.quantity, line.sold.net, line.sold.tax)
     delivered = note.state == "delivered"
-    return Credited(line.line_id, line.order_line_key, line.quantity, line.net, line.tax, delivered, sold)
+    return Credited(line.line_id, line.order_line_key, line.quantity, line.net, line.tax, delivered, sold, line.sku)

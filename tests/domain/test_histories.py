@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from swapsync.domain.catalogue import CATALOGUE, Action, Code
-from swapsync.domain.facts import LineKind, Policy, ReturnFacts, Shipping
+from swapsync.domain.facts import Case, LineKind, Policy, ReturnFacts, Shipping
 from swapsync.domain.money import to_minor
 from swapsync.domain.orders import Order, OrderLine
 from swapsync.domain.returns import (
@@ -26,7 +26,7 @@ from swapsync.domain.returns import (
     SwapQc,
     found,
 )
-from swapsync.domain.settlement import Decision
+from swapsync.domain.settlement import Decision, by_todays_lines
 from swapsync.domain.stock import Location, Step
 from tests.domain.build import APPROVED, DELIVERED, a_return, facts, order, sold
 from tests.domain.build import line as returned
@@ -139,6 +139,7 @@ class History(RuleBasedStateMachine):
     ) -> None:
         self.desk = Desk(policy, replace(of, lines=lines, payment_method=method, po_number=po_number))
         self.most: Counter[tuple[str, str]] = Counter()
+        self.names = 0
         self.allowed: dict[tuple[str, str], int] = {}
         self.running = True
 
@@ -152,16 +153,35 @@ class History(RuleBasedStateMachine):
     def a_known_return(self, data: st.DataObject) -> ReturnFacts:
         return self.desk.known[data.draw(st.sampled_from(sorted(self.desk.known)))]
 
+    def named_now(self, return_id: str) -> ReturnFacts:
+        """A return by the lines that it has now."""
+        case = Case(self.order, (self.desk.facts(return_id),))
+        return by_todays_lines(case, self.desk.policy.kits).returns[0]
+
     def tell(self, known: ReturnFacts, **fields: Any) -> None:
         """Swap says something else of a return."""
         self.learn(replace(known, ret=replace(known.ret, **fields)))
 
     def learn(self, known: ReturnFacts) -> None:
         self.desk.known[known.ret.return_id] = known
-        for line in known.ret.lines:
-            name = known.ret.return_id, line.line_id
-            self.most[name] = max(self.most[name], line.quantity)
         self.the_jobs_run()
+
+    def note_what_is_announced(self, known: ReturnFacts) -> None:
+        """The most units of each order line that a return ever announced, and of each SKU that its lines move."""
+        announced: Counter[tuple[str, str]] = Counter()
+        for line in known.ret.lines:
+            of = self.meant(line)
+            names = {of.key, of.sku, of.sku.lower()} if of else set()
+            names |= {sku for line_id, sku in known.moved if line_id == line.line_id}
+            for name in names:
+                announced[known.ret.return_id, name] += line.quantity
+        for name, units in announced.items():
+            self.most[name] = max(self.most[name], units)
+
+    def meant(self, line: ReturnLine) -> OrderLine | None:
+        """The order line that a returned line names."""
+        by_id = [of for of in self.order.lines if of.line_item_id == line.line_item_id]
+        return next(iter(by_id or [of for of in self.order.lines if of.sku == line.sku]), None)
 
     @rule(running=mostly(True, False))
     def the_worker_is_started_or_stopped(self, running: bool) -> None:
@@ -221,6 +241,33 @@ class History(RuleBasedStateMachine):
         self.tell(self.a_known_return(data), lines=self.some_lines(data))
 
     @precondition(lambda self: self.desk.known)
+    @rule(data=st.data())
+    def the_lines_are_named_anew(self, data: st.DataObject) -> None:
+        """Each keeps its name or gets another, in one piece or in two; then a person may accept the return so."""
+        known = self.a_known_return(data)
+        lines = []
+        for line in known.ret.lines:
+            first = data.draw(mostly(line.quantity, *range(1, line.quantity + 1)))
+            for units in (first, line.quantity - first):
+                if units:
+                    self.names += 1
+                    names = (f"n{self.names}",) if units < first else (f"n{self.names}", line.line_id)
+                    taken = {other.line_id for other in (*lines, *known.ret.lines)} - {line.line_id}
+                    taken |= {other.line_id for other in lines}
+                    name = data.draw(st.sampled_from([name for name in names if name not in taken]))
+                    lines.append(replace(line, line_id=name, quantity=units))
+        self.tell(known, lines=tuple(lines))
+        if data.draw(st.booleans()):
+            self.a_person_accepts_it_so(known.ret.return_id)
+
+    def a_person_accepts_it_so(self, return_id: str) -> None:
+        for _ in range(3):
+            for problem in self.desk.decisions[return_id].problems if return_id in self.desk.decisions else ():
+                if problem.code is Code.RETURN_CHANGED_AFTER_CREDIT:
+                    self.desk.rule(return_id, problem, Action.ACCEPT)
+            self.the_jobs_run()
+
+    @precondition(lambda self: self.desk.known)
     @rule(data=st.data(), vanished=st.booleans())
     def the_return_vanishes_or_is_back(self, data: st.DataObject, vanished: bool) -> None:
         self.learn(replace(self.a_known_return(data), vanished=vanished))
@@ -231,11 +278,11 @@ class History(RuleBasedStateMachine):
         """Never more of a line than are announced and not inspected yet; more than that is unexpected."""
         known = self.a_known_return(data)
         line = data.draw(st.sampled_from(known.ret.lines))
-        room = line.quantity - found(known.findings, line.line_id).total()
+        room = line.quantity - found(self.named_now(known.ret.return_id).findings, line.line_id).total()
         if condition is Condition.UNEXPECTED or room <= 0:
             finding = Finding("", Condition.UNEXPECTED, 1, sku="CAP")
         else:
-            finding = Finding(line.line_id, condition, data.draw(st.integers(1, room)))
+            finding = Finding(line.line_id, condition, data.draw(st.integers(1, room)), sku=line.sku)
         self.learn(replace(known, findings=(*known.findings, finding)))
 
     @rule(data=st.data(), cancelled=mostly(False, True))
@@ -261,7 +308,7 @@ class History(RuleBasedStateMachine):
             action = data.draw(st.sampled_from(actions))
             self.desk.rule(return_id, problem, action)
             if problem.code is Code.INSPECTION_REVIEW and action is Action.CREDIT:
-                units = found(self.desk.known[return_id].findings, problem.subject)
+                units = found(self.named_now(return_id).findings, problem.subject)
                 doubtful = units[Condition.DAMAGED] + units[Condition.NO_VALUE]
                 self.allowed[return_id, problem.subject] = doubtful
             self.the_jobs_run()
@@ -275,7 +322,13 @@ class History(RuleBasedStateMachine):
         """The jobs look at the news, unless the worker stands still; then at all of them once it runs again."""
         if not self.running:
             return
-        before = {known.ret.return_id: self.desk.facts(known.ret.return_id) for known in self.desk.known.values()}
+        before = {
+            known.ret.return_id: known
+            for case in self.desk.cases()
+            for known in by_todays_lines(case, self.desk.policy.kits).returns
+        }
+        for known in before.values():
+            self.note_what_is_announced(known)
         for _, decisions in self.desk.reconcile():
             for decision in decisions:
                 self.check_credit(before[decision.return_id], decision)
@@ -353,7 +406,7 @@ class History(RuleBasedStateMachine):
         of_line: Counter[tuple[str, str]] = Counter()
         for note, line in self.desk.standing():
             if line.kind is LineKind.GOODS:
-                of_line[note.return_id, line.line_id] += line.quantity
+                of_line[note.return_id, line.order_line_key] += line.quantity
         assert all(units <= self.most[name] for name, units in of_line.items())
         for sold_line in self.order.lines:
             credits = [line for _, line in self.desk.standing() if line.order_line_key == sold_line.key]
@@ -386,13 +439,21 @@ class History(RuleBasedStateMachine):
     @invariant()
     def no_more_comes_in_than_was_announced_and_no_more_is_sold_again_than_was_found_or_approved(self) -> None:
         moved: Counter[tuple[str, str, Step]] = Counter()
+        sold_again: Counter[str] = Counter()
         for return_id, movement in self.desk.movements:
-            moved[return_id, movement.line_id, movement.step] += movement.quantity
-        for (return_id, line_id, step), units in moved.items():
+            moved[return_id, movement.sku, movement.step] += movement.quantity
+            sold_again[return_id] += movement.quantity if movement.step is Step.RESTOCKED else 0
+        for (return_id, sku, step), units in moved.items():
             if step is Step.RECEIVED:
-                assert units <= self.most[return_id, line_id]
-            if step is Step.RESTOCKED and self.desk.policy.restock_on == "inspected":
-                assert units <= found(self.desk.known[return_id].findings, line_id)[Condition.SELLABLE]
+                assert units <= self.most[return_id, sku]
+        if self.desk.policy.restock_on == "inspected":
+            for return_id, units in sold_again.items():
+                findings = self.desk.known[return_id].findings
+                assert units <= sum(f.quantity for f in findings if f.condition is Condition.SELLABLE)
+
+    @invariant()
+    def every_movement_has_a_name_of_its_own(self) -> None:
+        assert len(set(self.desk.move_names)) == len(self.desk.move_names) == len(self.desk.movements)
 
 
 TestHistory = History.TestCase

@@ -1,9 +1,13 @@
 """What was credited on an order stays counted on it, whatever becomes of the return, the order line or its key."""
 
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
+from swapsync.jobs.inspection import Entry, record_findings
+from swapsync.jobs.rulings import rule
+from swapsync.jobs.workplace import Workplace
 from swapsync.sandbox.world import World, money
 from tests.conftest import Desk, FixedClock, run
 from tests.rules import scenario as s
@@ -115,8 +119,24 @@ def test_goods_of_a_cancelled_return_that_lie_in_inspection_are_reported_and_can
     assert (s.levels(world)["inspection"], s.levels(world)["default"], s.credits(world)) == (0, 4, {})
 
 
+def named_anew(world: World, clock: FixedClock, *lines: dict[str, Any], **fields: Any) -> None:
+    """Swap names the lines of R1 anew."""
+    clock.forward(hours=1)
+    world.swap.change_return("R1", products=list(lines or [s.back(product_id="another")]), **fields)
+
+
+def accepted_as_it_is(place: Workplace) -> None:
+    """A person accepts what changed, and what is asked after that."""
+    run(place)
+    for _ in range(2):
+        for row in s.open_exceptions(place):
+            if row.code == "RETURN_CHANGED_AFTER_CREDIT":
+                rule(place.store, row.id, "accept", actor="fina", now=place.clock.now())
+        run(place)
+
+
 @pytest.mark.parametrize("inspected", [True, False])
-def test_goods_of_a_line_that_the_return_no_longer_has_are_not_counted_twice_and_a_finding_is_not_forgotten(
+def test_goods_of_a_line_that_has_another_name_now_are_not_counted_twice_and_a_finding_is_not_forgotten(
     desk: Desk, world: World, clock: FixedClock, inspected: bool
 ) -> None:
     s.order(world)
@@ -126,14 +146,46 @@ def test_goods_of_a_line_that_the_return_no_longer_has_are_not_counted_twice_and
     if inspected:
         s.found(place, "missing", 4)
         run(place)
-    clock.forward(hours=1)
-    closed = {"return_status": "Closed", "quality_control_status": "Approved"}
-    world.swap.change_return("R1", **closed, products=[s.back(product_id="another")])
+    named_anew(world, clock, return_status="Closed", quality_control_status="Approved")
     run(place)
     run(place)
     held = [row for row in s.open_exceptions(place) if row.code == "RETURN_CHANGED_AFTER_CREDIT"]
     assert (len(held), s.credits(world), s.levels(world)["inspection"]) == (1, {}, 0 if inspected else 4)
-    decide(place, "RETURN_CHANGED_AFTER_CREDIT", "accept")
+    accepted_as_it_is(place)
+    assert s.levels(world)["inspection"] == (0 if inspected else 4)
+    assert s.credits(world) == ({} if inspected else {"swap:R1:credit:1": "-48.00"})
+    assert s.open_codes(place) == (["INSPECTION_SHORT"] if inspected else [])
+    assert len(s.moved(place)) == (2 if inspected else 1)
+
+
+def test_what_was_credited_counts_for_the_line_that_took_its_place(desk: Desk, world: World, clock: FixedClock) -> None:
+    s.order(world)
+    s.returned(world, **s.APPROVED)
+    place = desk()
     run(place)
-    assert s.levels(world)["inspection"] == 4
+    named_anew(world, clock, s.back(quantity=1, product_id="one"), s.back(quantity=3, product_id="two"))
+    accepted_as_it_is(place)
     assert s.credits(world) == {"swap:R1:credit:1": "-48.00"}
+    assert (s.moved(place), s.levels(world)["inspection"]) == ([("received", 4)], 4)
+    assert (s.state(place), s.open_codes(place)) == ("credited", [])
+
+
+def test_goods_that_were_inspected_are_not_expected_again_under_another_name(
+    desk: Desk, world: World, clock: FixedClock
+) -> None:
+    s.order(world)
+    s.returned(world, **s.DELIVERED)
+    place = desk(settle_on="inspected")
+    run(place)
+    s.found(place, "sellable", 3)
+    run(place)
+    named_anew(world, clock)
+    accepted_as_it_is(place)
+    again = Entry("RMA-1", "MUG", "sellable", "4", "again")
+    refused = record_findings(place.store, place.slug, [again], actor="wanda", now=clock.now()).refused
+    assert [reason for _, reason in refused] == ["4 x MUG is more than RMA RMA-1 still expects: 1 not inspected yet"]
+    s.found(place, "sellable", 1)
+    run(place)
+    assert s.credits(world) == {"swap:R1:credit:1": "-36.00", "swap:R1:credit:2": "-12.00"}
+    assert s.levels(world) == {"inspection": 0, "default": 4, "damaged": None}
+    assert (s.state(place), s.open_codes(place), s.staged(place).inspection) == ("credited", [], "done")
