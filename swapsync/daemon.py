@@ -1,19 +1,23 @@
 """The daemon: APScheduler, and nothing but scheduling.
 
-Every (site, job) is one scheduled job. Each site has one worker thread: its jobs run one after the other, in the order
-of a cycle where several are due at once, and no site waits for another. Durable state is in the store alone.
+Every (site, job) is one scheduled job. The jobs of a site run one after the other, in the order of a cycle where
+several are due at once, and ``SITES_AT_ONCE`` sites side by side; of several daemons, one at a time works on a site.
+Durable state is in the store alone.
 """
 
 import logging
 import signal
+from collections import defaultdict, deque
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime, timedelta
 from threading import Event as Signal
 from threading import Timer
 
 from apscheduler.events import EVENT_JOB_MAX_INSTANCES, JobSubmissionEvent  # type: ignore[import-untyped]
-from apscheduler.executors.pool import ThreadPoolExecutor  # type: ignore[import-untyped]
+from apscheduler.executors.debug import DebugExecutor  # type: ignore[import-untyped]
+from apscheduler.job import Job  # type: ignore[import-untyped]
 from apscheduler.schedulers.background import BackgroundScheduler  # type: ignore[import-untyped]
 from apscheduler.schedulers.base import STATE_RUNNING  # type: ignore[import-untyped]
 from loguru import logger
@@ -21,7 +25,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from swapsync.clock import Clock
 from swapsync.jobs.alerts import EVERY_SECONDS, tell_everybody
-from swapsync.jobs.cycle import JOBS, open_workplace, run_job
+from swapsync.jobs.cycle import JOBS, SITES_AT_ONCE, open_workplace, run_job
 from swapsync.jobs.timetable import due_after, trigger
 from swapsync.jobs.workplace import Workplace
 from swapsync.log import new_trace
@@ -110,21 +114,49 @@ def schedule(places: Sequence[Workplace], stopping: Signal, start: datetime) -> 
     scheduler = BackgroundScheduler(timezone=UTC)
     of_site = {place.slug: place for place in places}
     scheduler.add_listener(lambda event: _note_overlap(of_site, event), EVENT_JOB_MAX_INSTANCES)
+    scheduler.add_executor(_Turns(), "sites")
     for place in places:
-        scheduler.add_executor(ThreadPoolExecutor(max_workers=1), place.slug)
         for position, name in enumerate(JOBS):
             scheduler.add_job(
                 _run,
                 trigger(place.site.schedule[name], position),
                 (place, name, stopping),
                 id=f"{place.slug}/{name}",
-                executor=place.slug,
+                executor="sites",
                 next_run_time=start + _place_in_line(position),
                 misfire_grace_time=None,
                 coalesce=True,
                 max_instances=1,
             )
     return scheduler
+
+
+class _Turns(DebugExecutor):  # type: ignore[misc]
+    """Threads for so many sites at once: each works off what is due at one site, then turns to the next in line."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._threads = ThreadPoolExecutor(SITES_AT_ONCE, thread_name_prefix="site")
+        self._due: dict[str, deque[tuple[Job, list[datetime]]]] = defaultdict(deque)
+
+    def _do_submit_job(self, job: Job, run_times: list[datetime]) -> None:
+        due = self._due[job.id.partition("/")[0]]
+        with self._lock:
+            due.append((job, run_times))
+            if len(due) == 1:
+                self._threads.submit(self._work_off, due)
+
+    def _work_off(self, due: deque[tuple[Job, list[datetime]]]) -> None:
+        working = True
+        while working:
+            super()._do_submit_job(*due[0])  # which runs it
+            with self._lock:
+                due.popleft()
+                working = bool(due)
+
+    def shutdown(self, wait: bool = True) -> None:
+        """Begins with no other site; with ``wait``, returns when what runs has ended."""
+        self._threads.shutdown(wait, cancel_futures=True)
 
 
 def _place_in_line(position: int) -> timedelta:
