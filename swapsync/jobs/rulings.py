@@ -125,7 +125,7 @@ def forget(store: Store, kind: str, word: str, *, site: str | None = None, actor
     kinds = (ALIAS, PAYMENT_METHOD, *MEANINGS)
     if kind not in kinds:
         raise RulingRefused(f"there are no mappings of kind {kind!r}; the kinds are {', '.join(kinds)}")
-    word, actor = _typed("word", word, VALUE), _typed("actor", actor, VALUE)
+    actor = _typed("actor", actor, VALUE)
     compared = word if kind == ALIAS else method_key(word) if kind == PAYMENT_METHOD else folded(word)
     with store.transaction() as connection:
         known = [each for each in list_mappings(connection, site) if (each["kind"], each["word"]) == (kind, compared)]
