@@ -394,8 +394,8 @@ def _last_end(database: Engine) -> float:
 
 def _shares(database: Engine) -> list[int]:
     with database.connect() as connection:
-        rows = connection.execute(text("SELECT count(*) FROM lease GROUP BY holder ORDER BY 1 DESC"))
-        return [int(count) for count in rows.scalars()]
+        of_jobs = text("SELECT count(*) FROM lease WHERE name = ANY(:jobs) GROUP BY holder ORDER BY 1 DESC")
+        return [int(count) for count in connection.execute(of_jobs, {"jobs": list(JOBS)}).scalars()]
 
 
 # -- the measures ------------------------------------------------------------------------------------------------------
