@@ -72,7 +72,7 @@ class Scene:
 
 
 # 256 sites at once in eight workers would measure the two processors, not the waiting: each has 8 here instead of 32.
-MANY_SITES = Scene(sites=64, returns=6, delay=2.0, at_once=8)
+MANY_SITES = Scene(sites=64, returns=4, delay=2.0, at_once=8)
 ONE_BUSY_SITE = Scene(sites=1, returns=40, delay=0.5)
 THOUSAND_IDLE_SITES = Scene(sites=1000, returns=0, delay=0.3)
 
@@ -383,10 +383,9 @@ def _connections(database: Engine) -> int:
 
 
 def _is_done(database: Engine, scene: Scene) -> bool:
-    """Whether every job of every site was done by somebody, and every credit delivered."""
+    """Whether every job of every site was done by somebody."""
     done = _ask(database, "SELECT count(*) FROM (SELECT DISTINCT site, job FROM run WHERE status = 'ok') AS done")
-    delivered = _ask(database, "SELECT count(*) FROM credit_note WHERE state = 'delivered'")
-    return bool(done == scene.sites * len(JOBS) and delivered == scene.sites * scene.returns)
+    return bool(done == scene.sites * len(JOBS))
 
 
 def _last_end(database: Engine) -> float:
@@ -395,8 +394,8 @@ def _last_end(database: Engine) -> float:
 
 def _shares(database: Engine) -> list[int]:
     with database.connect() as connection:
-        rows = connection.execute(text("SELECT count(*) FROM lease GROUP BY holder ORDER BY 1 DESC"))
-        return [int(count) for count in rows.scalars()]
+        of_jobs = text("SELECT count(*) FROM lease WHERE name = ANY(:jobs) GROUP BY holder ORDER BY 1 DESC")
+        return [int(count) for count in connection.execute(of_jobs, {"jobs": list(JOBS)}).scalars()]
 
 
 # -- the measures ------------------------------------------------------------------------------------------------------

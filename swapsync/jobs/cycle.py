@@ -49,7 +49,6 @@ SITES_AT_ONCE = 4 * CONNECTIONS
 """So many sites a process works on side by side. Most of that time they wait for the other side, so four of them share
 a connection to the database; while more than this wait for a system that is down, the others wait for them."""
 DONE_ELSEWHERE = "another worker has done this job in its turn"
-LEFT_TO_ANOTHER = "another worker is at this site's jobs"
 HOLDER = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
 
 
@@ -141,20 +140,19 @@ def run_job(
     """Runs one job under its lease and keeps a record of it.
 
     Skipped, with a record and the reason, when it is paused or another worker is at it. ``is_due``: whether it is to be
-    run again after another worker began it at that moment; if it is not, it is left at that. So it is while another
-    worker is at another job of the site's cycle, which will come to this one in its order. ``trace`` ties its log to
+    run again after another worker began it at that moment; if it is not, it is left at that. ``trace`` ties its log to
     that of the jobs beside it; it gets one of its own without.
     """
     start = place.clock.now()
     with place.store.transaction() as connection:
-        if is_due and (reason := _why_left(connection, place, name, holder, is_due)):
-            return RunRecord(name, "skipped", remarks=[reason])
+        if is_due and _was_done(connection, place, name, holder, is_due):
+            return RunRecord(name, "skipped", remarks=[DONE_ELSEWHERE])
         if reason := controls.why_paused(connection, place.slug, name):
             return _skip(connection, place, name, reason)
         lease = leases.take(connection, place.slug, name, holder, place.store.now(connection, place.clock))
         if lease is None:
-            if is_due and (reason := _why_left(connection, place, name, holder, is_due)):  # it began while we asked
-                return RunRecord(name, "skipped", remarks=[reason])
+            if is_due and _was_done(connection, place, name, holder, is_due):  # it began while we asked
+                return RunRecord(name, "skipped", remarks=[DONE_ELSEWHERE])
             return _skip(connection, place, name, "another worker is doing this job right now")
         run_id = runs.start_run(connection, place.slug, name, start)
     with leases.kept(place.store, place.clock, lease):
@@ -199,19 +197,13 @@ def run_job(
         return record
 
 
-def _why_left(
+def _was_done(
     connection: Connection, place: Workplace, name: str, holder: str, is_due: Callable[[datetime], bool]
-) -> str | None:
-    """Why a job is left to another worker; None if it isn't."""
-    others = {job: row for job, row in leases.of_site(connection, place.slug).items() if row.holder != holder}
-    if name in others:
-        began = runs.last_start(connection, place.slug, name)
-        if began is not None and not is_due(began):
-            return DONE_ELSEWHERE
-    elsewhere = [row.expires_at for job, row in others.items() if job in JOBS and job != name]
-    if elsewhere and max(elsewhere) > place.store.now(connection, place.clock):
-        return LEFT_TO_ANOTHER
-    return None
+) -> bool:
+    if leases.last_holder(connection, place.slug, name) in (None, holder):
+        return False
+    began = runs.last_start(connection, place.slug, name)
+    return began is not None and not is_due(began)
 
 
 def _skip(connection: Connection, place: Workplace, name: str, reason: str) -> RunRecord:

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from threading import Event as Signal
 from threading import Thread
-from typing import Any
 
 from loguru import logger
-from sqlalchemy import Connection, Row, and_, bindparam, literal_column, or_, select, update
+from sqlalchemy import Connection, and_, bindparam, literal_column, or_, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from swapsync.clock import Clock
@@ -81,9 +80,11 @@ def take(connection: Connection, site: str, name: str, holder: str, now: datetim
     return Lease(site, name, holder, token) if token else None
 
 
-def of_site(connection: Connection, site: str) -> dict[str, Row[Any]]:
-    """The leases of a site by name: who holds each, or had it last."""
-    return {row.name: row for row in connection.execute(select(leases).where(leases.c.site == site))}
+def last_holder(connection: Connection, site: str, name: str) -> str | None:
+    """Who holds the lease, or had it last."""
+    return connection.execute(
+        select(leases.c.holder).where(leases.c.site == site, leases.c.name == name)
+    ).scalar_one_or_none()
 
 
 def verify(connection: Connection, lease: Lease) -> None:
