@@ -17,6 +17,7 @@ from swapsync.connectors import http
 from swapsync.connectors.answers import retry_after
 from swapsync.connectors.errors import (
     BadAnswer,
+    Busy,
     CredentialsRejected,
     InDoubt,
     NotFound,
@@ -94,8 +95,8 @@ def test_an_answer_beyond_the_size_limit_is_not_read_to_its_end(
         (502, False, InDoubt, 1),
         (503, True, TryLater, 3),
         (503, False, InDoubt, 1),
-        (429, True, TryLater, 3),
-        (429, False, TryLater, 1),
+        (429, True, Busy, 3),
+        (429, False, Busy, 1),
         (409, True, Refused, 3),
         (409, False, Refused, 3),
         (404, True, NotFound, 1),
