@@ -129,7 +129,9 @@ Generated from the catalogue in `swapsync/domain/catalogue.py` (`make docs`).
 An exception is something that a person must see. `swapsync exceptions list --owner TEAM` shows a team's open ones,
 `exceptions show ID` what to do, and `exceptions resolve ID --action ACTION` does it. One cause is one exception,
 however often it is met, and it closes by itself when its cause is gone. A decision holds as long as the exception says
-what you read: when the facts change, you are asked again.
+what you read: when the facts change, you are asked again. `--seen N`, which every printed command carries, says how far
+the audit trail went when you looked: what changed since is refused, with what changed. To decide all open ones of a
+kind, `exceptions resolve --code CODE --action ACTION` says how many there are, and the `--yes --seen N` that does it.
 
 """
 

@@ -422,7 +422,7 @@ def test_ctrl_c_ends_after_the_window_being_read_and_the_next_call_goes_on(
     command: Command, environ: dict[str, str], tmp_path: Path, world: World
 ) -> None:
     span = ("--since", "2026-02-01", "--until", "2026-03-01")
-    world.faults.add(Fault(kind="slow", side="swap", after=1, seconds=3))
+    world.faults.add(Fault(kind="slow", side="swap", after=1, seconds=8))
 
     process = subprocess.Popen([sys.executable, "-m", "swapsync", "backfill", *span], env=environ, cwd=tmp_path)
     give_up = time.monotonic() + DEADLINE

@@ -16,7 +16,7 @@ from sqlalchemy import update
 from swapsync.jobs.compare import Period, reconcile_sites
 from swapsync.jobs.corrections import VoidRefused, void_credit_note
 from swapsync.jobs.reconcile import preview
-from swapsync.jobs.rulings import rule
+from swapsync.jobs.rulings import RulingRefused, rule
 from swapsync.jobs.workplace import Workplace
 from swapsync.reports.month_end import read_month_end, write_files
 from swapsync.sandbox.faults import Fault
@@ -300,6 +300,55 @@ def test_the_comparison_expects_both_and_reports_what_is_missing(
     world.sparklayer.put_transaction(key, opposite | {"total": {"number": "47.00", "currency": "GBP"}})
     [detail] = compared()
     assert 'its total in SparkLayer is "47.00" instead of 48.00' in detail
+
+
+@pytest.mark.parametrize("ruling", ["accept", "deny"])
+def test_a_voided_credit_that_somebody_changed_is_written_again_as_one_that_does_not_count(
+    credited: Workplace, world: World, clock: FixedClock, ruling: str
+) -> None:
+    void(credited)
+    run(credited)
+    ruled(credited, ruling)
+    run(credited)
+    before, documents = world.sparklayer.transactions("5001"), pair(credited)
+    key = world.sparklayer.find_purchase("platform", "5001")
+    assert key is not None
+    changed = {"total": {"number": "-47.00", "currency": "GBP"}, "apply_to_balance": True}
+    world.sparklayer.put_transaction(key, before[0] | changed)
+    reconcile_sites([credited.site], credited.store, clock, month(credited), lambda *_: None)
+
+    [problem] = s.open_exceptions(credited)
+    assert problem.code == "CREDIT_MISALIGNED"
+    rule(credited.store, problem.id, "retry", actor="fay", now=clock.now())
+    clock.forward(minutes=2)
+    run(credited)
+    reconcile_sites([credited.site], credited.store, clock, month(credited), lambda *_: None)
+
+    assert sorted(world.sparklayer.transactions("5001"), key=str) == sorted(before, key=str)
+    assert (pair(credited), s.open_codes(credited)) == (documents, [])
+
+
+def test_a_withdrawn_credit_is_not_written_again_whatever_stands_outside(
+    desk: Desk, world: World, clock: FixedClock
+) -> None:
+    s.order(world)
+    s.returned(world, **s.APPROVED)
+    place = desk(push_credits="false")
+    run(place)
+    clock.forward(hours=1)
+    world.swap.change_return("R1", return_status="Cancelled")
+    run(place)
+    ruled(place, "deny")
+    transaction = {"platform_id": "swap:R1:credit:1", "total": {"number": "-48.00", "currency": "GBP"}}
+    key = world.sparklayer.find_purchase("platform", "5001")
+    assert key is not None
+    world.sparklayer.put_transaction(key, transaction | {"apply_to_balance": False, "full_transaction": {}})
+    reconcile_sites([place.site], place.store, clock, month(place), lambda *_: None)
+
+    [problem] = s.open_exceptions(place)
+    assert problem.code == "CREDIT_MISALIGNED"
+    with pytest.raises(RulingRefused, match="it was withdrawn"):
+        rule(place.store, problem.id, "retry", actor="fay", now=clock.now())
 
 
 def test_the_preview_says_what_the_void_holds(credited: Workplace) -> None:

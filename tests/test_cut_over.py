@@ -122,6 +122,36 @@ def test_goods_that_we_moved_keep_their_return_ours(desk: Desk, world: World) ->
     assert moved(place, LATE).outside == ()
 
 
+def test_what_a_move_left_ours_stays_ours_when_it_changes(desk: Desk, world: World, clock: FixedClock) -> None:
+    s.order(world, payment_method="platform_upfront")
+    s.returned(world, **s.APPROVED, total_refunded=48)
+    place = desk()
+    run(place)
+    assert moved(place, LATE).outside == ()
+    clock.forward(minutes=5)
+    world.swap.change_return("R1", tags="touched")
+    run(place)
+    assert s.state(place) == "refunded_by_gateway"
+
+
+def test_moved_forward_no_note_goes_out_any_more_and_moved_back_it_does(
+    desk: Desk, world: World, clock: FixedClock
+) -> None:
+    s.order(world)
+    s.returned(world, **(s.APPROVED | {"delivery_status": "In-Transit"}))
+    place = desk(push_status="false")
+    run(place)
+    assert s.undelivered(place) == [("note", "pending")]
+
+    assert moved(place, LATE).outside == ("R1",)
+    run(desk())
+    assert (s.notes(world), s.undelivered(place)) == ([], [("note", "withdrawn")])
+
+    assert moved(place, EARLY).alive == ("R1",)
+    run(desk())
+    assert s.tokens(world) == ["swap:R1:authorised:1"]
+
+
 def test_there_and_back_comes_to_the_same(outside: Workplace) -> None:
     assert moved(outside, EARLY).alive == ("R1",)
     assert moved(outside, LATE).outside == ("R1",)

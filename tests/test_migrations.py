@@ -27,7 +27,7 @@ from swapsync.jobs.cycle import open_workplace
 from swapsync.sandbox.server import Sandbox
 from swapsync.sandbox.world import World
 from swapsync.settings import load_settings
-from swapsync.store import db
+from swapsync.store import db, outbox
 from swapsync.store.db import HEAD, Store, StoreError
 from swapsync.store.tables import UtcDateTime
 from tests.conftest import FixedClock, run
@@ -126,6 +126,15 @@ def test_the_buyers_of_orders_that_an_older_store_holds_are_known_after_the_upgr
     assert [tuple(row) for row in rows] == [
         ("default", customer_id, order["order_id"]) for customer_id in orjson.loads(order["customer_ids"])
     ]
+
+
+def test_a_credit_that_an_older_version_may_have_sent_is_never_withdrawn_as_one_that_nobody_was_given(
+    first: Store,
+) -> None:
+    first.upgrade()
+
+    with first.transaction() as connection:
+        assert outbox.withdraw_credits(connection, "default", "R4") == []
 
 
 def test_after_an_upgrade_nothing_is_done_twice_and_what_waited_is_done(

@@ -201,10 +201,11 @@ def test_a_credited_return_is_shown_although_our_own_credit_touched_its_order(de
 def test_the_command_tells_people_and_scripts(server: Sandbox, desk: Desk, world: World, tmp_path: Path) -> None:
     s.order(world)
     s.returned(world, **s.APPROVED)
-    place = polled(desk)
+    place = polled(desk, inspection_days="0")  # the command goes by the real clock
     environ = {
         **{name: value for name, value in os.environ.items() if not name.startswith("SWAPSYNC_")},
         **server.environment(),
+        "SWAPSYNC_INSPECTION_DAYS": "0",
         "SWAPSYNC_DATABASE_URL": place.store.engine.url.render_as_string(hide_password=False),
     }
 

@@ -12,6 +12,7 @@ import pytest
 
 from swapsync.domain.returns import Settlement
 from swapsync.jobs.compare import Period, compare
+from swapsync.jobs.rulings import rule
 from swapsync.jobs.workplace import Tally, Workplace
 from swapsync.reports.month_end import MonthEnd, read_month_end, totals, write_files
 from swapsync.reports.spreadsheet import harmless, write_csv
@@ -19,6 +20,7 @@ from swapsync.sandbox.demo_data import seed_demo
 from swapsync.sandbox.faults import Fault
 from swapsync.sandbox.world import World, return_line
 from tests.conftest import Desk, run
+from tests.rules import scenario as s
 from tests.scenario import approved, mugs, returned, sold
 
 MARCH = Period(datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 4, 1, tzinfo=UTC))
@@ -125,6 +127,41 @@ def test_credits_issued_are_the_sum_of_delivered_pending_failed_and_void(desk: D
             assert Decimal(notes["issued"][part]) == sum(Decimal(state[part]) for state in states)
         assert Decimal(notes["issued"]["gross"]) == Decimal(notes["issued"]["net"]) + Decimal(notes["issued"]["tax"])
     assert sum(figures["credit_notes"]["issued"]["count"] for figures in found.totals.values()) == 10
+
+
+def test_a_credit_note_that_was_withdrawn_is_listed_and_counts_nothing(
+    desk: Desk, world: World, clock: Any, tmp_path: Path
+) -> None:
+    sold(world)
+    approved(world)
+    place = desk(push_credits="false")
+    run(place)
+    clock.forward(hours=1)
+    world.swap.change_return("ret-1", return_status="Cancelled")
+    run(place)
+    [problem] = s.open_exceptions(place)
+    rule(place.store, problem.id, "deny", actor="fay", now=clock.now())
+    run(desk())
+
+    found = month_end(place)
+    notes = found.totals["GBP"]["credit_notes"]
+    write_files(tmp_path, [found])
+
+    assert {name: notes[name]["gross"] for name in ("issued", "void", "withdrawn", "voids", "credited")} == {
+        "issued": "48.00",
+        "void": "48.00",
+        "withdrawn": "48.00",
+        "voids": "0.00",
+        "credited": "0.00",
+    }
+    assert (notes["credited"]["count"], notes["credited"]["net"], notes["credited"]["tax"]) == (0, "0.00", "0.00")
+    [note] = cells(tmp_path / "credit-notes.csv")
+    assert (note["state"], note["gross"], note["credited"]) == ("void", "48.00", "0.00")
+    assert note["reason"] == "withdrawn before it went out"
+    [line] = cells(tmp_path / "credit-note-lines.csv")
+    assert (line["gross"], line["credited"]) == ("48.00", "0.00")
+    [ret] = cells(tmp_path / "returns.csv")
+    assert (ret["credit_notes"], ret["credited_gross"]) == (note["number"], "0.00")
 
 
 def test_every_return_of_the_period_has_exactly_one_settlement(desk: Desk, world: World) -> None:

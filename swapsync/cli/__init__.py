@@ -17,6 +17,7 @@ from swapsync.cli import (
     demo,
     doctor,
     look,
+    mappings,
     preview,
     reconcile,
     run,
@@ -63,6 +64,7 @@ for commands in (
     corrections,
     cut_over,
     work,
+    mappings,
     trail,
     doctor,
     database,
@@ -70,15 +72,25 @@ for commands in (
     commands.register(app)
 
 
+def _is_text(argument: str) -> bool:
+    """Whether an argument came as UTF-8: other bytes stand in it as surrogates, which no store and no file takes."""
+    return not any("\ud800" <= c <= "\udfff" for c in argument)
+
+
 def main() -> NoReturn:
     """The entry point. Exit codes: 0 done, 1 a job failed, 2 usage or settings, 3 differences, 130 interrupted."""
-    from swapsync.cli.context import UserError
+    from swapsync.cli.context import UserError, complain
 
     atexit.register(gc.freeze)  # what is alive at the end goes with the process; collecting it first takes 0.1 s
     try:
         app()
     except UserError as problem:
-        print(f"swapsync: {problem}", file=sys.stderr)
+        complain(problem)
+        sys.exit(2)
+    except UnicodeEncodeError:
+        if all(map(_is_text, sys.argv)):
+            raise
+        complain("an argument holds bytes that are no UTF-8 text")
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -1,5 +1,6 @@
 """What every command begins with: settings, log, store. A user's mistake ends in one line and exit code 2."""
 
+import getpass
 import os
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from swapsync.store.db import Store
 
 SiteOption = Annotated[str | None, typer.Option("--site", metavar="SLUG", help="Only this merchant.")]
+MAX_ID = 2**31 - 1
 DryRunOption = Annotated[
     bool, typer.Option("--dry-run", help="Only show what would be written outside; nothing is sent, nothing is kept.")
 ]
@@ -22,6 +24,27 @@ JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on s
 
 class UserError(Exception):
     """Something that the person at the keyboard can mend: one line, no traceback."""
+
+
+def actor() -> str:
+    """The name of the person at the keyboard, for the audit trail. Raises UserError when it is no name."""
+    from swapsync.jobs.typed import VALUE, one_line
+
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError):  # a container may run under a number that has no name
+        name = f"uid {os.getuid()}"
+    try:
+        return one_line("user's name (LOGNAME)", name, VALUE)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+
+
+def complain(words: object) -> None:
+    """One line on stderr, in which nothing steers a terminal."""
+    from swapsync.cli.output import printable
+
+    print(f"swapsync: {printable(words)}", file=sys.stderr)
 
 
 def load(site: str | None = None, *, require_sites: bool = True) -> "Settings":
@@ -35,7 +58,7 @@ def load(site: str | None = None, *, require_sites: bool = True) -> "Settings":
         raise UserError(str(error)) from None
     set_up_log(settings)
     for warning in settings.warnings:
-        print(f"swapsync: {warning}", file=sys.stderr)
+        complain(warning)
     return settings
 
 

@@ -1,11 +1,10 @@
 """pause and resume: what people say about jobs."""
 
-import getpass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from swapsync.cli.context import JsonOption, SiteOption, UserError, load, opened
+from swapsync.cli.context import JsonOption, SiteOption, UserError, actor, load, opened
 from swapsync.cli.output import print_json, printable
 
 if TYPE_CHECKING:
@@ -30,10 +29,15 @@ def pause(
 ) -> None:
     """Has jobs skipped until they are resumed. Every worker skips them; what runs now is finished."""
     from swapsync.clock import Clock
+    from swapsync.jobs.typed import WORDS, one_line
     from swapsync.store import controls
     from swapsync.store.views import known_sites
 
-    if not reason.strip():
+    try:
+        reason = one_line("--reason", reason, WORDS)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    if not reason:
         raise UserError("--reason must not be blank: it is what others read who find the job paused")
     settings, now = _settings(site, job), Clock().now()
     with opened(settings) as store, store.transaction() as connection:
@@ -41,7 +45,7 @@ def pause(
         for each in settings.sites:
             if each.slug not in known:
                 raise UserError(f"{each.slug} has never run, so there is nothing to pause: start it when it may run")
-            controls.pause(connection, each.slug, job or "", actor=getpass.getuser(), reason=reason.strip(), now=now)
+            controls.pause(connection, each.slug, job or "", actor=actor(), reason=reason, now=now)
     _say([(each.slug, job or "") for each in settings.sites], "paused", json)
 
 
@@ -57,7 +61,7 @@ def resume(site: SiteOption = None, job: JobOption = None, json: JsonOption = Fa
             standing = [row.job for row in controls.paused(connection, [each.slug])]
             if job and job not in standing and "" in standing:
                 raise UserError(f"all jobs of {each.slug} are paused, not {job} alone: resume without --job")
-            jobs = controls.resume(connection, each.slug, [job] if job else standing, actor=getpass.getuser(), now=now)
+            jobs = controls.resume(connection, each.slug, [job] if job else standing, actor=actor(), now=now)
             resumed += [(each.slug, name) for name in jobs]
     _say(resumed, "resumed", json)
 

@@ -1,12 +1,11 @@
 """credit-notes void: undoing a wrong credit note by its opposite."""
 
-import getpass
 from typing import Annotated
 
 import typer
 
 from swapsync.cli import look
-from swapsync.cli.context import JsonOption, SiteOption, UserError, load, opened
+from swapsync.cli.context import JsonOption, SiteOption, UserError, actor, load, opened
 
 
 def register(app: typer.Typer) -> None:
@@ -40,7 +39,7 @@ def void(
         if described is None:
             raise UserError(f"credit note {number} belongs to site {slug}, which the settings no longer describe")
         try:
-            new = void_credit_note(store, described, number, reason=reason, actor=getpass.getuser(), now=Clock().now())
+            new = void_credit_note(store, described, number, reason=reason, actor=actor(), now=Clock().now())
         except VoidRefused as refusal:
             raise UserError(str(refusal)) from None
         with store.reading() as connection:

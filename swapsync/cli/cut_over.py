@@ -1,12 +1,11 @@
 """cut-over show and move: from when on swapsync acts, and the explicit way to change it."""
 
-import getpass
 from collections import Counter
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from swapsync.cli.context import JsonOption, SiteOption, UserError, load, opened
+from swapsync.cli.context import JsonOption, SiteOption, UserError, actor, load, opened
 
 if TYPE_CHECKING:
     from swapsync.jobs.cut_over import Moved
@@ -77,7 +76,7 @@ def move(
     try:
         if yes:
             with opened(settings) as store:
-                done = move_it(store, chosen.slug, target, actor=getpass.getuser(), now=clock.now())
+                done = move_it(store, chosen.slug, target, actor=actor(), now=clock.now())
         else:
             with opened(settings, dry_run=True) as copy:
                 moved, plan = preview_move(chosen, copy, clock, target)

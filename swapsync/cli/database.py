@@ -1,12 +1,11 @@
 """Commands for the staging store itself: its schema, its backups, and what to say after a restore."""
 
-import getpass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from swapsync.cli.context import SiteOption, UserError, load, opened
+from swapsync.cli.context import SiteOption, UserError, actor, load, opened
 from swapsync.cli.output import printable
 
 if TYPE_CHECKING:
@@ -18,6 +17,8 @@ NumberOption = Annotated[
     int | None,
     typer.Option(
         "--last-credit-note",
+        min=0,
+        max=999_999_999,
         metavar="N",
         help="The number of the last credit note given out, without its prefix; numbering goes on after it.",
     ),
@@ -101,7 +102,7 @@ def restore(file: FileArgument, number: NumberOption = None, site: SiteOption = 
             raise UserError("the store is in PostgreSQL: restore it with pg_restore, then run swapsync db restored")
 
         def mark(copy: Store, numbers: dict[str, int]) -> None:
-            mark_restored(copy, now, getpass.getuser(), numbers=numbers | _numbers(copy, site, number))
+            mark_restored(copy, now, actor(), numbers=numbers | _numbers(copy, site, number))
 
         kept = put_in_place(Path(database), file, now, mark)
     except (BackupError, StoreError) as error:
@@ -121,7 +122,7 @@ def restored(number: NumberOption = None, site: SiteOption = None) -> None:
     settings = load(require_sites=False)
     with opened(settings) as store:
         numbers = _numbers(store, site, number)
-        mark_restored(store, Clock().now(), getpass.getuser(), numbers=numbers, site=site)
+        mark_restored(store, Clock().now(), actor(), numbers=numbers, site=site)
     typer.echo("noted: for every return of the time before, swapsync looks before it writes (docs/operations.md)")
 
 

@@ -1,6 +1,5 @@
 """Commands that look at what is in the store, and the one that has failed deliveries tried again."""
 
-import getpass
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from swapsync.cli.context import JsonOption, SiteOption, UserError, load, opened
+from swapsync.cli.context import MAX_ID, JsonOption, SiteOption, UserError, actor, load, opened
 from swapsync.cli.output import print_json, print_table, printable, wrapped
 from swapsync.domain.catalogue import Code, Owner
 from swapsync.domain.returns import Logistics, Settlement
@@ -30,9 +29,10 @@ PEOPLE_READ = 50
 
 LimitOption = Annotated[
     int | None,
-    typer.Option("--limit", min=1, metavar="N", help=f"At most N rows; else {PEOPLE_READ}, with --json all."),
+    typer.Option(
+        "--limit", min=1, max=MAX_ID, metavar="N", help=f"At most N rows; else {PEOPLE_READ}, with --json all."
+    ),
 ]
-MAX_ID = 2**31 - 1
 Item = Mapping[str, Any]
 Columns = Mapping[str, Callable[[Item], object]]
 
@@ -101,7 +101,7 @@ def list_returns(
     """Lists returns, the one that changed last first."""
     from swapsync.store import views
 
-    with _store_for(site) as (_, store), store.reading() as connection:
+    with store_for(site) as (_, store), store.reading() as connection:
         page = views.list_returns(
             connection,
             site=site,
@@ -135,7 +135,7 @@ def show_return(
     """Tells one return's whole story across both systems."""
     from swapsync.store import views
 
-    with _store_for(site) as (_, store), store.reading() as connection:
+    with store_for(site) as (_, store), store.reading() as connection:
         item = views.show_return(connection, *the_return(connection, rma, site))
     if json:
         print_json(item)
@@ -254,7 +254,7 @@ def list_credit_notes(
     """Lists credit notes, the newest first."""
     from swapsync.store import views
 
-    with _store_for(site) as (_, store), store.reading() as connection:
+    with store_for(site) as (_, store), store.reading() as connection:
         page = views.list_credit_notes(connection, site=site, state=state, search=search, limit=_limit(limit, json))
     _print_page(page, "Credit notes", _NOTE_COLUMNS, json)
 
@@ -283,7 +283,7 @@ def show_credit_note(
     """Shows one credit note with its lines and its delivery."""
     from swapsync.store import views
 
-    with _store_for(site) as (_, store), store.reading() as connection:
+    with store_for(site) as (_, store), store.reading() as connection:
         found = views.list_credit_notes(connection, site=site, number=number).rows
         if not found:
             raise UserError(f"there is no credit note {number}")
@@ -350,12 +350,12 @@ def list_exceptions(
     from swapsync.store import views
 
     if group is not None:
-        with _store_for(site) as (_, store), store.reading() as connection:
+        with store_for(site) as (_, store), store.reading() as connection:
             page = views.group_exceptions(connection, _GROUPS[group], site=site, owner=owner)
         _print_page(page, f"Open exceptions by {group}", _group_columns(_GROUPS[group]), json)
         return
     now = Clock().now()
-    with _store_for(site) as (_, store), store.reading() as connection:
+    with store_for(site) as (_, store), store.reading() as connection:
         page = views.list_exceptions(
             connection,
             site=site,
@@ -409,7 +409,7 @@ def show_exception(
     """Explains one exception: its meaning and how to decide it."""
     from swapsync.store import views
 
-    with _store_for(site) as (_, store), store.reading() as connection:
+    with store_for(site) as (_, store), store.reading() as connection:
         item = views.show_exception(connection, exception_id, site)
     if item is None:
         raise UserError(f"there is no exception {exception_id}{f' at site {site}' if site else ''}")
@@ -438,6 +438,7 @@ def _print_exception(item: Item) -> None:
             "order": item["order_name"],
             "SKU": item["sku"],
             "resolved": item["resolved_at"] and f"{_when(item['resolved_at'])}: {item['resolution']}",
+            "as of": f"{item['as_of']}, for --seen" if item["actions"] else "",
         },
     )
     for suggestion in item["suggestions"]:
@@ -447,7 +448,7 @@ def _print_exception(item: Item) -> None:
             typer.echo(f"    {_resolving(item, suggestion['action'], value)}")
     if item["suggestions"]:
         typer.echo()
-    if item["status"] == "open" and item["actions"]:
+    if item["actions"]:
         for action in item["actions"]:
             value = f'"{NEEDS_VALUE[action]}"' if action in NEEDS_VALUE else ""
             typer.echo(f"  {_resolving(item, action, value)}")
@@ -466,8 +467,8 @@ def _print_exception(item: Item) -> None:
 
 def _resolving(item: Item, action: str, value: str) -> str:
     """The command that takes an action. ``value``: as a shell is to read it; blank where there is none."""
-    seen = f" --seen {item['as_of']}" if "as_of" in item else ""
-    return f"swapsync exceptions resolve {item['id']} --action {action}{f' --value {value}' if value else ''}{seen}"
+    needed = f" --value {value}" if value else ""
+    return f"swapsync exceptions resolve {item['id']} --action {action}{needed} --seen {item['as_of']}"
 
 
 def _print_suggestion(suggestion: Item) -> None:
@@ -494,7 +495,7 @@ def list_outbox(
         states: Sequence[str] = views.UNDELIVERED
     else:
         states = [*views.UNDELIVERED, "sent", "written_off"] if state is EffectState.ALL else [state]
-    with _store_for(site) as (_, store), store.reading() as connection:
+    with store_for(site) as (_, store), store.reading() as connection:
         page = views.list_outbox(connection, site=site, states=states, limit=_limit(limit, json))
     _print_page(page, "Outbox", _EFFECT_COLUMNS, json)
 
@@ -536,8 +537,8 @@ def retry_deliveries(
     if kind and kind not in tuple(Kind):
         raise UserError(f"--kind {kind}: there is no such kind; the kinds are {', '.join(Kind)}")
     wanted = None if failed else sorted(set(ids or ()))
-    now, actor = Clock().now(), getpass.getuser()
-    with _store_for(site) as (_, store), store.transaction() as connection:
+    now, who = Clock().now(), actor()
+    with store_for(site) as (_, store), store.transaction() as connection:
         effects = views.list_outbox(connection, site=site, states=["failed"], ids=wanted, kind=kind).rows
         if unknown := set(wanted or ()) - {effect["id"] for effect in effects}:
             raise UserError(f"the outbox has no delivery {', '.join(map(str, sorted(unknown)))}; nothing was changed")
@@ -547,8 +548,8 @@ def retry_deliveries(
             retried += retry(connection, slug, [effect["id"] for effect in effects if effect["site"] == slug], now)
         for effect in effects:
             if effect["id"] in retried:
-                detail = f"{effect['kind']} for {effect['target']}, asked for by {actor}"
-                retry_asked = Event("staff", "delivery_retried", detail, effect["return_id"], actor=actor)
+                detail = f"{effect['kind']} for {effect['target']}, asked for by {who}"
+                retry_asked = Event("staff", "delivery_retried", detail, effect["return_id"], actor=who)
                 record_events(connection, effect["site"], [retry_asked], now)
         again = views.list_outbox(connection, ids=retried).rows
     over = [effect for effect in effects if effect["id"] not in retried]
@@ -574,7 +575,7 @@ def status(site: SiteOption = None, json: JsonOption = False) -> None:
     from swapsync.settings import DEFAULT_PAYMENT_ROUTES
     from swapsync.store import views
 
-    with _store_for(site) as (settings, store), store.reading() as connection:
+    with store_for(site) as (settings, store), store.reading() as connection:
         slugs = [site] if site else [*views.known_sites(connection), *(each.slug for each in settings.sites)]
         known = {each.slug: each for each in settings.sites if each.slug in slugs}
         report = views.status(
@@ -628,7 +629,7 @@ def _print_status(item: Item) -> None:
 
 
 @contextmanager
-def _store_for(site: str | None) -> "Iterator[tuple[Settings, Store]]":
+def store_for(site: str | None) -> "Iterator[tuple[Settings, Store]]":
     """The settings and the store. Raises UserError for a site that neither of them knows."""
     from swapsync.store.views import known_sites
 

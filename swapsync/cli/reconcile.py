@@ -19,7 +19,12 @@ if TYPE_CHECKING:
 _MONTH = re.compile(r"[0-9]{4}-[0-9]{2}")
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _SETTLED = {"none": "nothing to settle yet"}
-_SAYS = {"void": "voided", "voids": "less voids issued", "credited": "so credited"}
+_SAYS = {
+    "void": "voided or withdrawn",
+    "withdrawn": "less withdrawn before they went out",
+    "voids": "less voids issued",
+    "credited": "so credited",
+}
 
 
 def register(app: typer.Typer) -> None:

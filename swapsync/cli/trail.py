@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from swapsync.store.events import Head
 
+MAX_DIGITS = 18
 trail = typer.Typer(no_args_is_help=True, help="Audit trail: the proof that nobody touched the record.")
 
 
@@ -81,7 +82,7 @@ def _head(noted: str | None) -> "Head | None":
     if noted is None:
         return None
     count, _, digest = noted.partition(":")
-    if not (count.isascii() and count.isdigit() and digest):
+    if not (count.isascii() and count.isdigit() and len(count) <= MAX_DIGITS and digest):
         raise UserError(f"--head {noted} is not COUNT:HASH, as swapsync audit-trail verify prints it")
     return Head(int(count), digest)
 

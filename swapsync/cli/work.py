@@ -1,6 +1,5 @@
 """Commands with which people do their part: the warehouse's findings, and decisions about exceptions."""
 
-import getpass
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -8,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from swapsync.cli import look
-from swapsync.cli.context import JsonOption, SiteOption, UserError, load, opened
+from swapsync.cli.context import MAX_ID, JsonOption, SiteOption, UserError, actor, load, opened
 from swapsync.domain.catalogue import Code
 
 if TYPE_CHECKING:
@@ -58,7 +57,7 @@ def inspect(
     settings = load(site, require_sites=False)
     with opened(settings) as store:
         slug = _only_site(store, site)
-        intake = record_findings(store, slug, entries, actor=getpass.getuser(), now=Clock().now())
+        intake = record_findings(store, slug, entries, actor=actor(), now=Clock().now())
     if file is None and intake.refused:
         raise UserError(intake.refused[0][1])
     _print_intake(intake, json)
@@ -140,17 +139,23 @@ def _print_intake(intake: "Intake", json: bool) -> None:
         typer.echo(f"{counts}; a corrected file can be loaded again, what was taken counts once")
 
 
-ExceptionIds = Annotated[list[int], typer.Argument(metavar="ID...", help="The exceptions' numbers.")]
+ExceptionIds = Annotated[list[int], typer.Argument(metavar="ID...", max=MAX_ID, help="The exceptions' numbers.")]
 
 
 def resolve(
     action: Annotated[str, typer.Option(help="What to do; exceptions show ID lists what is possible.")],
-    ids: Annotated[list[int] | None, typer.Argument(metavar="[ID...]", help="The exceptions' numbers.")] = None,
+    ids: Annotated[
+        list[int] | None, typer.Argument(metavar="[ID...]", max=MAX_ID, help="The exceptions' numbers.")
+    ] = None,
     value: Annotated[str, typer.Option(help="What the action needs: a PO number, a SKU, an order.")] = "",
     note: Annotated[str, typer.Option(help="Why, for the record.")] = "",
     seen: Annotated[
         int | None,
-        typer.Option(metavar="N", help="What exceptions show printed; refused if something changed since."),
+        typer.Option(
+            metavar="N",
+            max=MAX_ID,
+            help="What exceptions show, or --code without --yes, printed; what changed or opened since is refused.",
+        ),
     ] = None,
     code: Annotated[
         Code | None,
@@ -158,7 +163,9 @@ def resolve(
     ] = None,
     sku: Annotated[str | None, typer.Option(help="With --code: only for this SKU.")] = None,
     order: Annotated[str | None, typer.Option(help="With --code: only for this order.")] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="With --code: do it, having seen how many there are.")] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="With --code and --seen: do it, having seen how many there are.")
+    ] = False,
     site: SiteOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -172,9 +179,14 @@ def resolve(
     if bool(ids) == bool(code):
         raise UserError("name the exceptions by their numbers (see swapsync exceptions list), or by --code")
     with opened(load(require_sites=False)) as store:
-        chosen = list(dict.fromkeys(ids)) if ids else _open_ones(store, code, sku, order, site)
-        if code and not yes:
-            raise UserError(f"{action} would decide {counted(len(chosen), 'open exception')}; say --yes to do it")
+        if code:
+            open_ones = _open_ones(store, code, sku, order, site)
+            chosen = [row["id"] for row in open_ones]
+            if not yes or seen is None:
+                would = f"{action} would decide {counted(len(chosen), 'open exception')}"
+                raise UserError(f"{would}; to do it: --yes --seen {open_ones[0]['as_of']}")
+        else:
+            chosen = list(dict.fromkeys(ids or ()))
         done, refused = _each(chosen, lambda i, told: rule(store, i, action, value=value, note=note, seen=seen, **told))
     if len(chosen) == 1 and refused:
         raise UserError(refused[chosen[0]])
@@ -182,8 +194,16 @@ def resolve(
         from swapsync.cli.output import print_json
 
         shown: list[dict[str, Any]] = [
-            {"id": row.id, "site": row.site, "code": row.code, "action": action, "value": value, "note": note}
-            for row in done
+            {
+                "id": row.id,
+                "site": row.site,
+                "code": row.code,
+                "action": action,
+                "value": value,
+                "note": note,
+                "remark": remark or None,
+            }
+            for row, remark in done
         ]
         also = [{"id": id_, "refused": why} for id_, why in refused.items()]
         print_json(shown[0] if ids and len(chosen) == 1 else [*shown, *also])
@@ -199,55 +219,63 @@ def assign(
     from swapsync.jobs.rulings import assign
 
     with opened(load(require_sites=False)) as store:
-        done, refused = _each(ids, lambda i, told: assign(store, i, to.strip(), **told))
+        done, refused = _each(ids, lambda i, told: (assign(store, i, to, **told), ""))
     _print_each(done, refused, f"assigned to {to.strip() or 'nobody'}")
 
 
 def comment(
-    exception_id: Annotated[int, typer.Argument(metavar="ID", help="The exception's number.")],
+    exception_id: Annotated[int, typer.Argument(metavar="ID", max=MAX_ID, help="The exception's number.")],
     text: Annotated[str, typer.Argument(metavar="TEXT", help="What to say.")],
 ) -> None:
     """Adds a comment to an exception. exceptions show ID lists them."""
     from swapsync.jobs.rulings import comment
 
     with opened(load(require_sites=False)) as store:
-        done, refused = _each([exception_id], lambda i, told: comment(store, i, text, **told))
+        done, refused = _each([exception_id], lambda i, told: (comment(store, i, text, **told), ""))
     _print_each(done, refused, "commented")
 
 
-def _open_ones(store: "Store", code: Code | None, sku: str | None, order: str | None, site: str | None) -> list[int]:
+def _open_ones(
+    store: "Store", code: Code, sku: str | None, order: str | None, site: str | None
+) -> list[dict[str, Any]]:
     from swapsync.store.views import list_exceptions
 
     with store.reading() as connection:
         page = list_exceptions(connection, code=code, sku=sku, order=order, site=site)
     if not page.rows:
         raise UserError(f"there is no open exception of code {code}{' like that' if sku or order or site else ''}")
-    return [row["id"] for row in page.rows]
+    return page.rows
+
+
+Done = list[tuple["Row[Any]", str]]
+"""Exceptions with which something was done, each with what else the person should know."""
 
 
 def _each(
-    ids: Iterable[int], do: "Callable[[int, dict[str, Any]], Row[Any]]"
-) -> "tuple[list[Row[Any]], dict[int, str]]":
+    ids: Iterable[int], do: "Callable[[int, dict[str, Any]], tuple[Row[Any], str]]"
+) -> tuple[Done, dict[int, str]]:
     """Does something with each exception: (those with which it was done, why not by id)."""
     from swapsync.clock import Clock
     from swapsync.jobs.rulings import RulingRefused
 
-    done, refused = [], {}
+    done: Done = []
+    refused = {}
+    who = actor()
     for exception_id in ids:
         try:
-            done.append(do(exception_id, {"actor": getpass.getuser(), "now": Clock().now()}))
+            done.append(do(exception_id, {"actor": who, "now": Clock().now()}))
         except RulingRefused as refusal:
             refused[exception_id] = str(refusal)
     return done, refused
 
 
-def _print_each(done: "list[Row[Any]]", refused: dict[int, str], what: str) -> None:
+def _print_each(done: Done, refused: dict[int, str], what: str) -> None:
     """One line for each. Raises UserError when nothing was done."""
     from swapsync.cli.output import printable
 
     if not done:
         raise UserError("; ".join(dict.fromkeys(refused.values())))
-    for row in done:
-        typer.echo(f"exception {row.id} ({row.code}): {what}")
+    for row, remark in done:
+        typer.echo(printable(f"exception {row.id} ({row.code}): {what}{f'; {remark}' if remark else ''}"))
     for exception_id, why in refused.items():
         typer.echo(printable(f"exception {exception_id}: refused: {why}"))

@@ -29,8 +29,9 @@ class Breaker:
         with self._lock:
             if self._stopped or self._closed_from is None:
                 return self._stopped or None
-            if self._clock.now() >= self._closed_from:
-                self._closed_from = self._clock.now() + PAUSE
+            now = self._clock.now()
+            if not self._closed_from - PAUSE <= now < self._closed_from:  # before it: the clock was set back
+                self._closed_from = now + PAUSE
                 return None
             return (
                 f"not called before {to_text(self._closed_from)}, after {self._failures} attempts in a row failed; "

@@ -2,6 +2,7 @@
 
     RemoteError
     ├── TryLater                 nothing happened, or a repeat is harmless: call again, at ``retry_at`` if it is given
+    │   ├── Busy                 too many requests: nothing happened, and what was sent is not to blame
     │   ├── Unreachable          nobody could be spoken to: connection refused, DNS, TLS, time-out
     │   └── BadAnswer            somebody answered, but not as the contract says: HTML, cut short, another shape
     ├── Refused                  the answer is no: never again unchanged
@@ -29,6 +30,10 @@ class TryLater(RemoteError):
         self.retry_at = retry_at
 
 
+class Busy(TryLater):
+    """Too many requests (429): nothing happened."""
+
+
 class Unreachable(TryLater):
     """No connection, or no answer in time."""
 
@@ -38,12 +43,16 @@ class BadAnswer(TryLater):
 
 
 class Refused(RemoteError):
-    """The other side said no, with an HTTP ``status`` and the ``detail`` it gave (blank if none)."""
+    """The other side said no, with an HTTP ``status`` and the ``detail`` it gave (blank if none).
 
-    def __init__(self, message: str, status: int, detail: str = "") -> None:
+    ``had_no_effect``: provably; not where an earlier try of the same call got no proper answer.
+    """
+
+    def __init__(self, message: str, status: int, detail: str = "", *, had_no_effect: bool = True) -> None:
         super().__init__(message)
         self.status = status
         self.detail = detail
+        self.had_no_effect = had_no_effect
 
 
 class NotFound(Refused):

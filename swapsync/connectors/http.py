@@ -1,6 +1,7 @@
 """The HTTP core: the only module that speaks ``requests``.
 
-A `Connection` is one remote account: one connection pool, one rate budget, one set of credentials, one retry policy.
+A `Connection` is one remote account: one rate budget, one set of credentials, one retry policy. Sockets are kept open
+for the next call to a host, whichever account makes it: with TLS, each takes some 0.7 MB and 50 ms to set up.
 What comes of a call is decided by the table `_FATES`, and said in the exceptions of `swapsync.connectors.errors`.
 """
 
@@ -25,6 +26,7 @@ from swapsync.connectors.answers import error_detail, from_json, json_or_none, r
 from swapsync.connectors.breaker import Breaker
 from swapsync.connectors.errors import (
     BadAnswer,
+    Busy,
     CredentialsRejected,
     InDoubt,
     NotFound,
@@ -43,6 +45,8 @@ MAX_WAIT_SECONDS = 60
 _MAX_BODY_BYTES = 64 * 2**20
 _MAX_TEXT = 300
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
+_USER_AGENT = f"swapsync/{version('swapsync')}"
+_SOCKETS = requests.adapters.HTTPAdapter(pool_maxsize=100)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +59,15 @@ class _Fate:
 
 _NOT_SENT, _LOST, _UNREADABLE, _SERVER_ERROR, _OTHER_STATUS = "not sent", "lost", "unreadable", "5xx", "other"
 _IN_DOUBT = _Fate(InDoubt)
-_NO_EFFECT = _Fate(TryLater, again=True)
 
-# What came back: (for a call that may be repeated, for one that may not).
+# What came back: (for a call that may be repeated, for one that may not). The latter is not kept
+# waiting for its turn: it may say what was read before, and is sent under a lease, so both are to be looked at anew.
 _FATES: dict[str | int, tuple[_Fate, _Fate]] = {
     _NOT_SENT: (_Fate(Unreachable, again=True), _Fate(Unreachable, again=True)),
     _LOST: (_Fate(Unreachable, again=True), _IN_DOUBT),
     _UNREADABLE: (_Fate(BadAnswer, again=True), _IN_DOUBT),
     _SERVER_ERROR: (_Fate(TryLater, again=True), _IN_DOUBT),
-    429: (_NO_EFFECT, _NO_EFFECT),
+    429: (_Fate(Busy, again=True), _Fate(Busy)),
     409: (_Fate(Refused, again=True), _Fate(Refused, again=True)),
     401: (_Fate(CredentialsRejected), _Fate(CredentialsRejected)),
     404: (_Fate(NotFound), _Fate(NotFound)),
@@ -97,6 +101,7 @@ class _Call:
     reads: bool
     token: str = ""
     renewed: bool = False
+    doubted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +136,7 @@ class Connection:
 
         ``credentials_hint`` names the settings to check when the credentials are rejected. No text of an exception
         ever holds one of the ``secrets``, or a token of ``bearer``. ``transport``: how requests travel; by default over
-        HTTP, through this connection's own pool. ``read_only``: whatever isn't a read is refused before it leaves.
+        HTTP. ``read_only``: whatever isn't a read is refused before it leaves.
         ``sent`` counts the requests that left, by "read" and "write".
         """
         self.name = name
@@ -147,11 +152,11 @@ class Connection:
         self._breaker = Breaker(clock)
         self._headers = {
             **requests.utils.default_headers(),
-            "User-Agent": f"swapsync/{version('swapsync')}",
+            "User-Agent": _USER_AGENT,
             "Accept": "application/json",
             **headers,
         }
-        self._transport = transport or requests.adapters.HTTPAdapter()
+        self._transport = transport or _SOCKETS
         self._environment = _proxies_and_certificates(self._base_url)
         self._backoff = wait_exponential_jitter(multiplier=backoff, max=MAX_WAIT_SECONDS, jitter=backoff)
         self._retrying = Retrying(
@@ -177,7 +182,8 @@ class Connection:
         """The parsed JSON of the answer, numbers with a fraction as Decimal; None for an empty body.
 
         ``path`` is percent-encoded already. ``repeatable``: sending it twice is the same as once; without it, the
-        call is tried again only where it provably had no effect, and a 2xx status is proof enough whatever the body.
+        call is tried again only after a moment and where it provably had no effect, and a 2xx status is proof enough
+        whatever the body.
         ``anonymous``: without a bearer token. ``reads``: it changes nothing, although it is no GET. Raises RemoteError;
         the module `errors` says which kind when. Raises WriteRefused on a connection that may only read.
         """
@@ -284,13 +290,14 @@ class Connection:
         wait: timedelta | None = None,
     ) -> _Failure:
         fate = _FATES[kind][0 if call.repeatable else 1]
+        call.doubted = call.doubted or kind in (_LOST, _UNREADABLE, _SERVER_ERROR)
         doubt = "; whether it took effect is not known" if fate.error is InDoubt else ""
         what = self._clean(what, call.token)[: _MAX_TEXT - len(doubt) - 100]
         message = self._clean(
             f"{self.name}: {call.method} {_without_email(call.path)[-70:]}: {what}{doubt}", call.token
         )
         if issubclass(fate.error, Refused):
-            return _Failure(fate.error(message, status, detail), fate.again)
+            return _Failure(fate.error(message, status, detail, had_no_effect=not call.doubted), fate.again)
         if issubclass(fate.error, TryLater):
             error = fate.error(message, self._clock.now() + wait if wait else None)
             seconds = wait.total_seconds() if wait else 0

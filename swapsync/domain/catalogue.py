@@ -53,7 +53,10 @@ DUE = {
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One kind of exception: who owns it, how urgent it is, what it means, what to do, when it closes by itself."""
+    """One kind of exception: who owns it, how urgent it is, what it means, what to do, when it closes by itself.
+
+    ``later``: actions that can still be taken on one that was accepted.
+    """
 
     owner: Owner
     severity: Severity
@@ -61,6 +64,7 @@ class Entry:
     remedy: str
     closes: str
     actions: tuple[Action, ...] = ()
+    later: tuple[Action, ...] = ()
 
     @property
     def due_after(self) -> timedelta:
@@ -125,9 +129,10 @@ CATALOGUE: dict[Code, Entry] = {
         _C,
         _MID,
         "A line of the return fits no line of its order.",
-        "Compare with the order and what is suggested. Teach the right SKU with --action teach-alias --value SKU, say "
-        "which line it is with --action choose-line --value LINE, or correct the return. If it was never on the order: "
-        "--action deny, and the line will not be credited.",
+        "Compare with the order and what is suggested. Teach the right SKU with --action teach-alias --value SKU (a "
+        "wrong one is taken back with swapsync mappings forget), say which line it is with --action choose-line "
+        "--value LINE, or correct the return. If it was never on the order: --action deny, and the line will not be "
+        "credited.",
         "an alias is taught, a line is chosen, or the data agree",
         (Action.TEACH_ALIAS, Action.CHOOSE_LINE, Action.DENY),
     ),
@@ -159,7 +164,9 @@ CATALOGUE: dict[Code, Entry] = {
         _F,
         _MID,
         "A pay-later order carries no purchase order number; the buyer's accounts department may refuse the credit.",
-        "Ask the buyer. Enter it on the order, or here with --action type-po --value NUMBER.",
+        "Ask the buyer. Enter it on the order, or here with --action type-po --value NUMBER, for all returns of the "
+        "order. A credit note that was issued without it is named and stays as it is: void it and have it credited "
+        "again if the buyer needs the number on the document.",
         "the order has a PO number, or one is typed in",
         (Action.TYPE_PO,),
     ),
@@ -168,7 +175,8 @@ CATALOGUE: dict[Code, Entry] = {
         _HIGH,
         "The order was paid in a way that has no route, so nobody knows how to make the return good.",
         "Decide how such orders are made good: --action map --value credit_note or --action map --value gateway, for "
-        "this and all further orders. The configuration's payment_routes do the same.",
+        "this and all further orders. The configuration's payment_routes do the same, and win over what was mapped. "
+        "A wrong one is taken back with swapsync mappings forget.",
         "the payment method has a route",
         (Action.MAP,),
     ),
@@ -208,8 +216,8 @@ CATALOGUE: dict[Code, Entry] = {
         _F,
         _HIGH,
         "A credit note and its transaction on the SparkLayer order do not agree, or one of them is missing.",
-        "Compare both. --action retry writes the transaction again as the credit note says; --action accept if it is "
-        "to stay as it is. Or correct it in SparkLayer.",
+        "Compare both. --action retry writes the transaction again as the credit note says, a voided one as not "
+        "counting; --action accept if it is to stay as it is. Or correct it in SparkLayer.",
         "both agree",
         (Action.RETRY, Action.ACCEPT),
     ),
@@ -243,9 +251,11 @@ CATALOGUE: dict[Code, Entry] = {
         _MID,
         "Something came that no line of the return announces.",
         "Keep it and ask the buyer. --action accept if it stays where it is; --action write-off if units booked in "
-        "for the return were another item and are gone from inspection.",
+        "for the return were another item and are gone from inspection. One that was accepted takes the write-off, "
+        "too, on the day they go.",
         "it is decided",
         (Action.ACCEPT, Action.WRITE_OFF),
+        later=(Action.WRITE_OFF,),
     ),
     Code.RESTOCK_DRIFT: Entry(
         _O,
@@ -275,7 +285,7 @@ CATALOGUE: dict[Code, Entry] = {
         "the return as it is, which credits again what was voided. What was credited and counted for a line that is "
         "gone counts for the one that took its place; goods for which there is none, and units that are not announced "
         "any more, leave inspection. --action deny credits nothing more, and withdraws a credit that has not gone out "
-        "yet.",
+        "yet or was refused.",
         "the return is as it was when it was credited",
         (Action.ACCEPT, Action.DENY),
     ),
@@ -293,7 +303,7 @@ CATALOGUE: dict[Code, Entry] = {
         _MID,
         "The order was changed or cancelled after a return was matched to it.",
         "Compare the order with the credits already given for it. --action accept goes on with the order as it is now; "
-        "--action deny credits nothing more, and withdraws a credit that has not gone out yet.",
+        "--action deny credits nothing more, and withdraws a credit that has not gone out yet or was refused.",
         "the order and its credits agree again",
         (Action.ACCEPT, Action.DENY),
     ),
@@ -302,7 +312,8 @@ CATALOGUE: dict[Code, Entry] = {
         _MID,
         "A status, type or condition came that swapsync has no meaning for; the return waits.",
         "Say what the word means with --action map --value MEANING, for this and all further returns, or correct it in "
-        "Swap. A figure that can't be read can only be corrected there.",
+        "Swap. A wrong meaning is taken back with swapsync mappings forget. A figure that can't be read can only be "
+        "corrected in Swap.",
         "the value is one that is known",
         (Action.MAP,),
     ),
@@ -320,7 +331,8 @@ CATALOGUE: dict[Code, Entry] = {
         _HIGH,
         "Something that was decided could not be delivered: the other side refused it.",
         "Read the answer, mend the cause, then retry with --action retry or swapsync outbox retry. If it is not to be "
-        "delivered any more: --action write-off; a credit note can't be written off.",
+        "delivered any more: --action write-off; a credit note can't be written off, but who denies what its return "
+        "is held by withdraws it, if it was refused and surely had no effect.",
         "it is delivered",
         (Action.RETRY, Action.WRITE_OFF),
     ),

@@ -76,17 +76,17 @@ def match_line(
 
 def match_kits(match: LineMatch, line: ReturnLine, order: Order, kits: Kits) -> LineMatch:
     """What a match becomes where kits were sold: a line that fits none may be a part of the one kit that has it."""
-    sold, by = match.order_line, match.by
+    sold = match.order_line
     if sold is None:
         with_part = kits_with(line.sku, order, kits)
         if len(with_part) != 1:
             return match
-        sold, by = with_part[0], MatchedBy.KIT_PART
+        sold = with_part[0]
     parts = kits.of(sold.sku, order.placed_at)
     part = next((part for part in parts if part.sku == line.sku), None)
     if part and part.weight is None:
         return LineMatch(None, part=part)
-    return LineMatch(sold, MatchedBy.KIT_PART if part else by, kit=parts, part=part)
+    return LineMatch(sold, MatchedBy.KIT_PART if part else match.by, kit=parts, part=part)
 
 
 def kits_with(sku: str, order: Order, kits: Kits) -> tuple[OrderLine, ...]:

@@ -5,6 +5,7 @@ from datetime import datetime
 from sqlalchemy import Connection, Row, insert, select
 
 from swapsync.domain import money, notes
+from swapsync.jobs.typed import VALUE, WORDS, one_line
 from swapsync.settings import SiteSettings
 from swapsync.store import runs
 from swapsync.store.cases import credit_note_lines, credit_notes
@@ -23,7 +24,10 @@ def void_credit_note(store: Store, site: SiteSettings, number: str, *, reason: s
 
     From then on the return is held for a person: nothing is credited again by itself. Raises VoidRefused.
     """
-    reason = " ".join(reason.split())
+    try:
+        reason, actor = one_line("reason", reason, WORDS), one_line("actor", actor, VALUE)
+    except ValueError as error:
+        raise VoidRefused(str(error)) from None
     if not reason:
         raise VoidRefused("say why: the reason stands on the void for good")
     with store.transaction() as connection:

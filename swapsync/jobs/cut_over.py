@@ -1,22 +1,19 @@
 """Moving a site's cut-over: the one way in which it ever changes after the first run (worker.md section 4, rule 12)."""
 
-from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Connection, and_, exists, func, select, update
+from sqlalchemy import ColumnElement, Connection, and_, select, update
 
 from swapsync.clock import Clock
-from swapsync.domain.returns import ReturnStatus, Settlement
 from swapsync.jobs.cycle import JOBS, open_workplace, run_job
 from swapsync.jobs.plan import Plan, add_plan
 from swapsync.moments import to_text
 from swapsync.settings import SiteSettings
-from swapsync.store.cases import credit_notes, movements
-from swapsync.store.db import Store, chunks
+from swapsync.store.db import Store
 from swapsync.store.events import Event, record_events
 from swapsync.store.runs import sites
-from swapsync.store.staging import returns
+from swapsync.store.staging import bring_to_life, ended, returns, settle_outside, stays_ours
 
 READING = ("poll_orders", "poll_skus", "reconcile")
 """What a preview runs on the copy: returns that come alive need their orders."""
@@ -40,7 +37,8 @@ def move(store: Store, site: str, to: datetime, *, actor: str, now: datetime) ->
     """Moves the cut-over of a site that has run. Raises MoveRefused.
 
     Back: what ended between ``to`` and the cut-over so far, and was settled outside, is live again. Forward: what ended
-    in between counts as settled outside, unless it was credited or its goods were moved: that stays ours.
+    in between counts as settled outside, unless it was credited or its goods were moved: that stays ours. What was
+    still to be told of such a return is withdrawn, and restored with it.
     """
     with store.transaction() as connection:
         before = connection.execute(
@@ -48,12 +46,10 @@ def move(store: Store, site: str, to: datetime, *, actor: str, now: datetime) ->
         ).scalar_one_or_none()
         if before is None:
             raise MoveRefused(f"site {site} has no cut-over yet: its first run fixes it")
-        alive = _ids(connection, site, and_(returns.c.settled_outside, _ended_from(to, before)))
-        outside = _ids(
-            connection, site, and_(~returns.c.settled_outside, _ended_from(before, to), ~_caused_something())
-        )
-        _settle(connection, site, alive, outside=False)
-        _settle(connection, site, outside, outside=True)
+        alive = _ids(connection, site, and_(returns.c.settled_outside, ended(before, since=to)))
+        outside = _ids(connection, site, and_(~returns.c.settled_outside, ended(to, since=before), ~stays_ours(to)))
+        bring_to_life(connection, site, alive)
+        settle_outside(connection, site, outside)
         connection.execute(update(sites).where(sites.c.slug == site).values(effects_from=to))
         detail = (
             f"from {to_text(before)} to {to_text(to)}: {len(alive)} returns live again, {len(outside)} settled outside"
@@ -86,37 +82,12 @@ def preview_move(site: SiteSettings, copy: Store, clock: Clock, to: datetime) ->
     return moved, plan
 
 
-def _ended_from(since: datetime, until: datetime) -> ColumnElement[bool]:
-    ended = func.coalesce(returns.c.closed_at, returns.c.updated_at)
-    over = returns.c.status.in_((ReturnStatus.CLOSED, ReturnStatus.CANCELLED, ReturnStatus.EXPIRED))
-    return and_(over, ended >= since, ended < until)
-
-
-def _caused_something() -> ColumnElement[bool]:
-    return exists().where(
-        credit_notes.c.site == returns.c.site, credit_notes.c.return_id == returns.c.return_id
-    ) | exists().where(movements.c.site == returns.c.site, movements.c.return_id == returns.c.return_id)
-
-
 def _ids(connection: Connection, site: str, condition: ColumnElement[bool]) -> list[str]:
     return list(
         connection.execute(
             select(returns.c.return_id).where(returns.c.site == site, condition).order_by(returns.c.return_id)
         ).scalars()
     )
-
-
-def _settle(connection: Connection, site: str, ids: Collection[str], *, outside: bool) -> None:
-    for part in chunks(list(ids)):
-        connection.execute(
-            update(returns)
-            .where(returns.c.site == site, returns.c.return_id.in_(part))
-            .values(
-                settled_outside=outside,
-                settlement=Settlement.SETTLED_OUTSIDE if outside else Settlement.NONE,
-                dirty=True,
-            )
-        )
 
 
 def _as_fact(moment: datetime) -> dict[str, str]:

@@ -22,10 +22,14 @@ STOP_AFTER = 3
 
 @dataclass
 class Outcome:
-    """What became of a batch of effects; with ``broke_off``, one of the ``untried``, the other side was found down."""
+    """What became of a batch of effects; with ``broke_off``, one of the ``untried``, the other side was found down.
+
+    ``not_done``: those of the refused that provably had no effect.
+    """
 
     sent: list[Row[Any]] = field(default_factory=list)
     refused: list[tuple[Row[Any], str]] = field(default_factory=list)
+    not_done: list[Row[Any]] = field(default_factory=list)
     later: list[tuple[Row[Any], TryLater]] = field(default_factory=list)
     doubtful: list[tuple[Row[Any], str]] = field(default_factory=list)
     untried: list[Row[Any]] = field(default_factory=list)
@@ -52,6 +56,8 @@ def attempt(place: Workplace, rows: Iterable[Row[Any]], send: Callable[[Row[Any]
             outcome.untried.append(row)
         except Refused as error:
             outcome.refused.append((row, str(error)))
+            if error.had_no_effect:
+                outcome.not_done.append(row)
             in_a_row = 0
         except InDoubt as error:
             outcome.doubtful.append((row, str(error)))
@@ -107,7 +113,7 @@ def note_outcome(connection: Connection, place: Workplace, outcome: Outcome) -> 
         if not outbox.postpone(connection, row, str(error), now, until=error.retry_at, state="pending"):
             gave_up.append(row)
     for row, reason in outcome.doubtful:
-        outbox.note_doubt(connection, row.id, reason)
+        outbox.note_doubt(connection, row.id, reason, now)
     errors = {row.id: error for row, error in outcome.refused} | {row.id: str(e) for row, e in outcome.later}
     note_failures(connection, place, [(row, errors[row.id]) for row in gave_up])
     clear_failures(connection, place, outcome.sent)

@@ -18,6 +18,7 @@ from sqlalchemy import Connection, Row, select
 from swapsync.domain.kits import Kits
 from swapsync.domain.returns import Condition, Finding, found
 from swapsync.domain.settlement import by_todays_lines
+from swapsync.jobs.typed import VALUE, one_line
 from swapsync.store import runs
 from swapsync.store.cases import findings, load_cases, of_return
 from swapsync.store.db import Store, insert_new
@@ -273,7 +274,8 @@ def _unexpected(entry: Entry, return_id: str, quantity: int, expected: int) -> d
         raise ValueError("the SKU that came is missing")
     if expected:
         raise ValueError(f"RMA {entry.rma} still expects {expected} x {entry.sku}: say in what condition these are")
-    return _finding(entry, return_id, "", Condition.UNEXPECTED, quantity, entry.sku)
+    sku = one_line("SKU", entry.sku, VALUE)
+    return _finding(entry, return_id, "", Condition.UNEXPECTED, quantity, sku)
 
 
 def _finding(

@@ -13,11 +13,19 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, insert, select, update
 
-from swapsync.connectors.errors import CredentialsRejected, InDoubt, Refused, RemoteError
+from swapsync.connectors.errors import (
+    Busy,
+    CredentialsRejected,
+    InDoubt,
+    Refused,
+    RemoteError,
+    TryLater,
+    Unreachable,
+)
 from swapsync.connectors.sparklayer import StockLevelWrite
 from swapsync.domain.catalogue import Code
 from swapsync.domain.stock import Location, Proof, Transfer
-from swapsync.jobs.delivery import clear_failures, note_failures
+from swapsync.jobs.delivery import STOP_AFTER, clear_failures, note_failures
 from swapsync.jobs.restored import maybe_done
 from swapsync.jobs.stock_drift import look_for_drift, watch
 from swapsync.jobs.stock_levels import PAIRS, Locations, ledger_levels, own_level, units_waiting
@@ -49,21 +57,34 @@ def _deliver(place: Workplace, tally: Tally) -> None:
         now = place.clock.now()
         levels = outbox.due(connection, place.slug, Kind.STOCK_LEVEL, now)
         restocks = outbox.due(connection, place.slug, Kind.RESTOCK, now)
+        doubtful = outbox.doubtful(connection, place.slug, Kind.RESTOCK)
     if not levels and not restocks:
         return
     ids = Locations(place)
     not_done, blocked = _settle_doubtful(place, tally, [row for row in restocks if row.state == "in_doubt"], ids)
+    blocked |= {row.payload["sku"] for row in doubtful if row.next_attempt_at > now}  # by whosever clock
     blocked |= _hold_maybe_done(place, [row for row in restocks if row.state == "pending"], ids)
     with place.store.reading() as connection:
         waiting = units_waiting(connection, place.slug)
     if levels:
         _set_own_levels(place, tally, levels, waiting, ids)
     by_sku: dict[str, list[Row[Any]]] = defaultdict(list)
+    hopeless = [row for row in not_done if outbox.is_hopeless(row, row.attempts, now)]
+    never = f"it was tried {outbox.GIVE_UP_AFTER} times or more and never arrived"
+    _note(place, tally, [], [(row, Refused(never, 0)) for row in hopeless])
     for row in [*not_done, *(row for row in restocks if row.state == "pending")]:
-        if row.payload["sku"] not in blocked:
+        if row.payload["sku"] not in blocked and row not in hopeless:
             by_sku[row.payload["sku"]].append(row)
-    for skus in chunks(sorted(by_sku), PAIRS // 2):
-        _add_to_sellable(place, tally, {sku: by_sku[sku] for sku in skus}, waiting, ids)
+    fresh = [sku for sku in sorted(by_sku) if not any(row.attempts for row in by_sku[sku])]
+    alone = [[sku] for sku in sorted(by_sku) if sku not in set(fresh)]  # one of them may be why a batch got no answer
+    doubts: list[str] = []
+    for skus in [*chunks(fresh, PAIRS // 2), *alone]:
+        if doubt := _add_to_sellable(place, tally, {sku: by_sku[sku] for sku in skus}, waiting, ids):
+            doubts.append(doubt)
+        if len(doubts) == STOP_AFTER:
+            break
+    if doubts:
+        raise JobError(f"a write to sellable stock got no answer; the next run reads before it writes: {doubts[0]}")
 
 
 # -- our own locations -----------------------------------------------------------------------------------------------
@@ -104,7 +125,8 @@ def _set_levels(place: Workplace, writes: Sequence[tuple[Any, StockLevelWrite]])
 
 def _add_to_sellable(
     place: Workplace, tally: Tally, by_sku: dict[str, list[Row[Any]]], waiting: Counter[str], locations: Locations
-) -> None:
+) -> str | None:
+    """Restocks these SKUs; returns why it is in doubt whether some of it arrived, if it is."""
     sellable, inspection = locations.id(Location.SELLABLE), locations.id(Location.INSPECTION)
     inspection_name = locations.external[Location.INSPECTION]
     with place.store.reading() as connection:
@@ -148,10 +170,9 @@ def _add_to_sellable(
     try:
         refused = _isolating(sorted(by_sku), write)
     except InDoubt as doubt:
-        raise JobError(
-            f"a write to sellable stock got no answer; the next run reads before it writes: {doubt}"
-        ) from doubt
+        return str(doubt)
     _note(place, tally, [], [(row, why) for sku, why in refused for row in by_sku[sku]])
+    return None
 
 
 def _record_write(
@@ -169,7 +190,7 @@ def _record_write(
             .returning(stock_writes.c.id)
         ).scalar_one()
     )
-    taken = outbox.mark_in_doubt(connection, [row.id for row in rows], write_id)
+    taken = outbox.mark_in_doubt(connection, [row.id for row in rows], place.clock.now(), write_id)
     if len(taken) != len(rows):
         raise JobError(f"another worker is restocking {sku}; it is left to it")
     return write_id
@@ -180,7 +201,7 @@ def _take_back(place: Workplace, ids: dict[str, int]) -> None:
     with place.writing() as connection:
         for part in chunks(sorted(ids.values())):
             rows = connection.execute(select(outbox.outbox.c.id).where(outbox.outbox.c.write_id.in_(part))).scalars()
-            outbox.release(connection, list(rows))
+            outbox.release(connection, list(rows), place.clock.now())
             connection.execute(update(stock_writes).where(stock_writes.c.id.in_(part)).values(state="refused"))
 
 
@@ -221,7 +242,7 @@ def _settle_doubtful(
                 _tell(connection, place, mine)
                 tally.sent += len(mine)
             elif proof is Proof.NEVER_ARRIVED:
-                outbox.release(connection, [row.id for row in mine])
+                outbox.release(connection, [row.id for row in mine], now)
                 not_done += mine
             else:
                 blocked.add(write.sku)
@@ -287,26 +308,35 @@ def _hold_maybe_done(place: Workplace, pending: list[Row[Any]], locations: Locat
 # -- both ------------------------------------------------------------------------------------------------------------
 
 
-def _isolating(items: Sequence[Any], write: Callable[[Sequence[Any]], None]) -> list[tuple[Any, str]]:
-    """Writes a batch; one that is refused is halved until the culprits stand alone. Returns them, with the reasons."""
+def _isolating(items: Sequence[Any], write: Callable[[Sequence[Any]], None]) -> list[tuple[Any, Refused | TryLater]]:
+    """Writes a batch; one that is not taken is halved until the culprits stand alone. Returns them, with reasons."""
     try:
         write(items)
-    except CredentialsRejected:
+    except (CredentialsRejected, Unreachable, Busy):
         raise
-    except Refused as error:
+    except (Refused, TryLater) as error:
         if len(items) == 1:
-            return [(items[0], str(error))]
+            return [(items[0], error)]
         middle = len(items) // 2
         return _isolating(items[:middle], write) + _isolating(items[middle:], write)
     return []
 
 
-def _note(place: Workplace, tally: Tally, delivered: list[Row[Any]], failed: list[tuple[Row[Any], str]]) -> None:
-    tally.sent += len(delivered)
-    tally.failed += len(failed)
+def _note(
+    place: Workplace, tally: Tally, delivered: list[Row[Any]], not_taken: list[tuple[Row[Any], Refused | TryLater]]
+) -> None:
+    now = place.clock.now()
     with place.writing() as connection:
-        outbox.mark_sent(connection, [row.id for row in delivered], place.clock.now())
+        outbox.mark_sent(connection, [row.id for row in delivered], now)
+        failed = [(row, str(why)) for row, why in not_taken if isinstance(why, Refused)]
         outbox.mark_failed(connection, [(row.id, why) for row, why in failed])
+        for row, why in not_taken:
+            if isinstance(why, TryLater) and not outbox.postpone(
+                connection, row, str(why), now, until=why.retry_at, state="pending"
+            ):
+                failed.append((row, str(why)))
+        tally.sent += len(delivered)
+        tally.failed += len(failed)
         note_failures(connection, place, failed)
         clear_failures(connection, place, delivered)
         _tell(connection, place, delivered)

@@ -41,8 +41,8 @@ def _write_notes(place: Workplace, rows: list[Row[Any]]) -> Outcome:
     given_up = [row for row in missing if row.state == "in_doubt" and outbox.is_hopeless(row, row.attempts, now)]
     to_send = [row for row in missing if row not in given_up]
     with noting(place, rows) as connection:
-        outbox.release(connection, [row.id for row in to_send if row.state == "in_doubt"])
-        taken = outbox.mark_in_doubt(connection, [row.id for row in to_send])
+        outbox.release(connection, [row.id for row in to_send if row.state == "in_doubt"], now)
+        taken = outbox.mark_in_doubt(connection, [row.id for row in to_send], now)
     outcome = attempt(place, [row for row in to_send if row.id in taken], lambda row: _write_note(place, row))
     outcome.sent += written
     outcome.refused += [
@@ -52,7 +52,7 @@ def _write_notes(place: Workplace, rows: list[Row[Any]]) -> Outcome:
         note_outcome(connection, place, outcome)
         for row, reason in unseen:
             outbox.postpone_look(connection, row, reason, place.clock.now())
-        outbox.release(connection, [row.id for row in outcome.untried])
+        outbox.take_back(connection, outcome.untried)
         record_events(
             connection,
             place.slug,
@@ -109,7 +109,8 @@ def _report_findings(place: Workplace, rows: list[Row[Any]]) -> Outcome:
     doubtful = [row for row in rows if row.state == "in_doubt"]
     with noting(place, rows) as connection:
         doubtful += maybe_done(connection, place.slug, [row for row in rows if row.state == "pending"])
-        taken = outbox.mark_in_doubt(connection, [row.id for row in rows if row.state == "pending"])
+        pending = [row.id for row in rows if row.state == "pending"]
+        taken = outbox.mark_in_doubt(connection, pending, place.clock.now())
         taken -= {row.id for row in doubtful}
     outcome = attempt(place, [row for row in rows if row.id in taken], lambda row: _report_finding(place, row))
     why = "no reply came, so Swap may have taken it: check the return in Swap before you retry"
@@ -117,7 +118,7 @@ def _report_findings(place: Workplace, rows: list[Row[Any]]) -> Outcome:
     outcome.doubtful.clear()
     with noting(place, rows) as connection:
         note_outcome(connection, place, outcome)
-        outbox.release(connection, [row.id for row in outcome.untried])
+        outbox.take_back(connection, outcome.untried)
         reported = [
             Event("swap", "finding_reported", row.target, row.return_id, after=row.payload) for row in outcome.sent
         ]

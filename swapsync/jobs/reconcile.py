@@ -67,10 +67,11 @@ def planned_effects(place: Workplace, *, deciding: bool = True) -> list[Effect]:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What would be decided on one return now: the facts by its lines, the decision, and the effects to be sent."""
+    """What would be decided on one return now: the facts by its lines, the rules, what is decided and sent."""
 
     facts: ReturnFacts
     order: Order | None
+    policy: Policy
     decision: Decision
     effects: list[Effect]
 
@@ -85,20 +86,22 @@ def preview(place: Workplace, return_id: str) -> Preview | None:
         case_of = of_return(connection, place.slug, return_id)
         if case_of is None:
             return None
+        _take_up(connection, place)
         decided = _decide_on(connection, place, *case_of)
         if place.site.push_credits:
             _assume_credits_delivered(connection, place.slug, credit_notes.c.return_id == return_id)
             _decide_on(connection, place, *case_of)
         effects = _effects_to_send(connection, place, outbox.c.return_id == return_id)
+        policy = place.policy(connection)
         connection.rollback()
     [(case, facts, decision)] = [
         (case, facts, decision)
         for case, decisions in decided
         for decision in decisions
-        for facts in by_todays_lines(case, place.policy.kits).returns
+        for facts in by_todays_lines(case, policy.kits).returns
         if decision.return_id == facts.ret.return_id == return_id
     ]
-    return Preview(facts, case.order, decision, effects)
+    return Preview(facts, case.order, policy, decision, effects)
 
 
 def _effects_to_send(connection: Connection, place: Workplace, *conditions: ColumnElement[bool]) -> list[Effect]:
@@ -144,7 +147,7 @@ def _decide_on(
     connection: Connection, place: Workplace, order_ids: Sequence[str], orphans: Sequence[str]
 ) -> list[tuple[Case, tuple[Decision, ...]]]:
     """Decides on these orders with all of their returns, and on returns without one, and records what follows."""
-    policy = place.policy
+    policy = place.policy(connection)
     book = Decisions(place.site, policy, runs.lock_site(connection, place.slug), place.clock.now())
     cases = load_cases(connection, place.slug, order_ids, orphans)
     decided = [(case, decide(case, policy)) for case in cases]
@@ -157,7 +160,7 @@ def _decide_on(
 def _take_up(connection: Connection, place: Workplace) -> None:
     """Has decided again what no record announces: rules that are others now, and goods that have waited too long."""
     reread_taught_words(connection, place)
-    if runs.adopt_policy(connection, place.slug, place.policy.fingerprint()):
+    if runs.adopt_policy(connection, place.slug, place.policy(connection).fingerprint()):
         mark_unfinished(connection, place.slug)
     if days := place.site.inspection_days:
         mark_overdue(connection, place.slug, place.clock.now() - timedelta(days=days))

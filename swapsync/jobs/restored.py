@@ -27,13 +27,13 @@ from swapsync.store.cases import credit_notes
 from swapsync.store.db import Store, chunks
 from swapsync.store.events import Event, record_events
 from swapsync.store.exceptions import Sighting
-from swapsync.store.outbox import Kind, is_open, outbox, postpone_look
+from swapsync.store.outbox import Kind, outbox, postpone_look
 from swapsync.store.runs import runs, sites
 from swapsync.store.staging import returns
 
 SUBJECT = "restored:"
 FORGOTTEN = "restored"
-"""Who may have sent a credit that was waiting in the backup: it is never withdrawn as one that nobody was given."""
+"""Who may have sent a credit that was not sent in the backup: it is never withdrawn as one that nobody was given."""
 
 
 def mark_restored(store: Store, now: datetime, actor: str, *, numbers: dict[str, int], site: str | None = None) -> None:
@@ -57,7 +57,7 @@ def mark_restored(store: Store, now: datetime, actor: str, *, numbers: dict[str,
             )
             connection.execute(
                 update(outbox)
-                .where(outbox.c.site == row.slug, outbox.c.kind == Kind.CREDIT, is_open(outbox))
+                .where(outbox.c.site == row.slug, outbox.c.kind == Kind.CREDIT, outbox.c.state != "sent")
                 .values(claimed_by=FORGOTTEN, claimed_until=None)
             )
             detail = f"restored from a backup; credit notes go on after number {last}"
@@ -120,6 +120,7 @@ class Look:
 def look_for_credits(place: Workplace, rows: Sequence[Row[Any]]) -> Look:
     """Reads the transactions of the orders of such returns, once an order, before any of their credits is sent.
 
+    So it does for credits that were overtaken after a worker was given them: these are never sent, but may stand there.
     Raises Unreachable or CredentialsRejected; then nothing is to be sent.
     """
     with place.store.reading() as connection:
@@ -128,7 +129,7 @@ def look_for_credits(place: Workplace, rows: Sequence[Row[Any]]) -> Look:
     look = Look()
     standing: dict[tuple[str, str], list[Transaction] | str] = {}
     for row in rows:
-        if row.return_id not in returns_touched:
+        if row.return_id not in returns_touched and not row.overtaken:
             look.to_send.append(row)
             continue
         address = row.payload["order"]["lookup_by"], row.payload["order"]["identifier"]
@@ -137,6 +138,12 @@ def look_for_credits(place: Workplace, rows: Sequence[Row[Any]]) -> Look:
         found = standing[address]
         if isinstance(found, str):
             look.unread.append((row, found))
+            continue
+        if row.return_id not in returns_touched:
+            if any(each.platform_id == row.effect_key and _is_written(row, each) for each in found):
+                look.standing.append(row)
+            else:
+                look.unread.append((row, "it waits until its return is decided on again"))
             continue
         look.looked_at.add(row.return_id)
         ours = [each for each in found if _is_of(each, row.return_id)]
@@ -217,6 +224,11 @@ def _same(note: Row[Any], transaction: Transaction) -> bool:
     if note.kind == "void":
         total = -total
     return transaction.total == total and transaction.currency in ("", note.currency.upper())
+
+
+def _is_written(row: Row[Any], transaction: Transaction) -> bool:
+    total = Decimal(money.to_text(row.payload["total"], row.payload["currency"]))
+    return transaction.total == total and transaction.currency in ("", row.payload["currency"].upper())
 
 
 def _sighting(row: Row[Any], clash: str) -> Sighting:

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 
 import orjson
-from sqlalchemy import ColumnElement, Connection, Row, and_, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, delete, exists, insert, or_, select, update
 
 from swapsync.connectors.reading import folded
 from swapsync.connectors.swap_reader import MEANINGS
@@ -17,13 +17,15 @@ from swapsync.jobs.compare import SUBJECT as CREDIT_SUBJECT
 from swapsync.jobs.push_restocks import stock_writes
 from swapsync.jobs.reread import raw_records
 from swapsync.jobs.stock_levels import level_effect
+from swapsync.jobs.typed import VALUE, WORDS, one_line
 from swapsync.store import exceptions, outbox, runs
 from swapsync.store.cases import credit_notes, rulings
 from swapsync.store.changes import changes_since, decided_entries
 from swapsync.store.db import Store
 from swapsync.store.events import Event, record_events
-from swapsync.store.mappings import PAYMENT_METHOD, teach
+from swapsync.store.mappings import PAYMENT_METHOD, teach, unteach
 from swapsync.store.staging import link, mark_dirty, order_lines, orders, return_lines, returns
+from swapsync.store.views import ALIAS, list_mappings
 
 NEEDS_VALUE = {
     Action.TYPE_PO: "the PO number",
@@ -48,21 +50,25 @@ def rule(
     seen: int | None = None,
     actor: str,
     now: datetime,
-) -> Row[Any]:
+) -> tuple[Row[Any], str]:
     """Does what a person decided about an open exception, and closes it unless its cause has to go first.
 
-    ``seen``: how far the audit trail went when they looked (``as_of`` of ``views.show_exception``); None: when the
-    return was last decided on. Returns the exception as it stood. Raises RulingRefused, also when return, order or
-    exception changed since, with what changed.
+    An action that the catalogue names as ``later`` is also taken on an exception that was accepted. ``seen``: how far
+    the audit trail went when they looked (``as_of`` of ``views.show_exception``); None: when the return was last
+    decided on. Returns the exception as it stood, and what else the person should know (blank: nothing). Raises
+    RulingRefused, also when return, order or exception changed since, with what changed.
     """
+    value, note = _typed("value", value, VALUE), _typed("note", note, WORDS)
+    actor = _typed("actor", actor, VALUE)
     with store.transaction() as connection:
-        row = _locked(connection, exception_id)
+        row = _locked(connection, exception_id, later=action)
         chosen = _action(row, action)
-        value = value.strip()
         if chosen in NEEDS_VALUE and not value:
             raise RulingRefused(f"--action {chosen} needs --value: {NEEDS_VALUE[chosen]}")
         _refuse_what_changed(connection, row, seen)
+        remark = _issued_without(connection, row) if chosen is Action.TYPE_PO else ""
         said = f"{chosen}{f' {value}' if value else ''} by {actor}{f': {note}' if note else ''}"
+        said += f"; {remark}" if remark else ""
         ruled = Event(
             *("staff", "ruling", f"{row.code}: {said}", row.return_id),
             actor=actor,
@@ -77,11 +83,12 @@ def rule(
         else:
             _take(connection, row, chosen, value, note, actor, now)
             exceptions.close(connection, row.site, [(row, said)], now, actor=actor)
-        return row
+        return row, remark
 
 
 def assign(store: Store, exception_id: int, assignee: str, *, actor: str, now: datetime) -> Row[Any]:
     """Gives an open exception to a person; blank takes it from whoever has it. Raises RulingRefused."""
+    assignee, actor = _typed("name", assignee, VALUE), _typed("actor", actor, VALUE)
     with store.transaction() as connection:
         row = _locked(connection, exception_id)
         c = exceptions.exceptions.c
@@ -99,26 +106,100 @@ def assign(store: Store, exception_id: int, assignee: str, *, actor: str, now: d
 
 def comment(store: Store, exception_id: int, words: str, *, actor: str, now: datetime) -> Row[Any]:
     """Adds a comment to an exception, also to a resolved one. Raises RulingRefused."""
-    if not words.strip():
+    words, actor = _typed("comment", words, WORDS), _typed("actor", actor, VALUE)
+    if not words:
         raise RulingRefused("a comment needs words")
     with store.transaction() as connection:
         row = _locked(connection, exception_id, also_resolved=True)
-        event = Event("staff", "comment", words.strip(), row.return_id, actor=actor, exception_id=row.id)
+        event = Event("staff", "comment", words, row.return_id, actor=actor, exception_id=row.id)
         record_events(connection, row.site, [event], now)
         return row
 
 
-def _locked(connection: Connection, exception_id: int, *, also_resolved: bool = False) -> Row[Any]:
-    """An exception that nobody else changes until the end of the transaction. Raises RulingRefused."""
+def forget(store: Store, kind: str, word: str, *, site: str | None = None, actor: str, now: datetime) -> dict[str, Any]:
+    """Takes back what people taught a word to mean; what waited for it is decided again in the next reconcile.
+
+    ``kind`` and ``word`` as ``views.list_mappings`` shows them, the word in any spelling that means the same. Returns
+    what was taught. Raises RulingRefused.
+    """
+    kinds = (ALIAS, PAYMENT_METHOD, *MEANINGS)
+    if kind not in kinds:
+        raise RulingRefused(f"there are no mappings of kind {kind!r}; the kinds are {', '.join(kinds)}")
+    actor = _typed("actor", actor, VALUE)
+    compared = word if kind == ALIAS else method_key(word) if kind == PAYMENT_METHOD else folded(word)
+    with store.transaction() as connection:
+        known = [each for each in list_mappings(connection, site) if (each["kind"], each["word"]) == (kind, compared)]
+        if not known:
+            raise RulingRefused(f"nobody taught what {kind} {word} means; swapsync mappings list shows what was")
+        if len(known) > 1:
+            raise RulingRefused(f"{kind} {word} was taught at {', '.join(each['site'] for each in known)}: say --site")
+        [mapping] = known
+        of = mapping["site"]
+        runs.lock_site(connection, of)
+        if kind == ALIAS:
+            _forget_alias(connection, of, compared)
+        else:
+            unteach(connection, of, kind, compared)
+        gone = Event(
+            *("staff", "mapping_forgotten", f"{kind} {mapping['word']} no longer means {mapping['meaning']}"),
+            actor=actor,
+            before={mapping["word"]: mapping["meaning"]},
+            after={mapping["word"]: None},
+        )
+        record_events(connection, of, [gone], now)
+        return mapping
+
+
+def _forget_alias(connection: Connection, site: str, sku: str) -> None:
+    c = rulings.c
+    connection.execute(delete(rulings).where(c.site == site, c.action == Action.TEACH_ALIAS, c.subject == sku))
+    of_sku = select(return_lines.c.return_id).where(return_lines.c.site == site, return_lines.c.sku == sku)
+    mark_dirty(connection, site, returns.c.return_id.in_(of_sku) & ~returns.c.settled_outside)
+
+
+def _typed(what: str, text: str, longest: int) -> str:
+    try:
+        return one_line(what, text, longest)
+    except ValueError as error:
+        raise RulingRefused(str(error)) from None
+
+
+def _locked(
+    connection: Connection, exception_id: int, *, also_resolved: bool = False, later: str | None = None
+) -> Row[Any]:
+    """An exception that nobody else changes until the end of the transaction. Raises RulingRefused.
+
+    ``later``: an action for which it need not be open, if it is one that can follow the decision that stands.
+    """
     this = select(exceptions.exceptions).where(exceptions.exceptions.c.id == exception_id)
     row = connection.execute(this).one_or_none()
     if row is None:
         raise RulingRefused(f"there is no exception {exception_id}")
     runs.lock_site(connection, row.site)
     row = connection.execute(this).one()
-    if row.status != "open" and not also_resolved:
+    if row.status == "open" or also_resolved:
+        return row
+    if later not in CATALOGUE[Code(row.code)].later or not _accepted(connection, row):
         raise RulingRefused(f"exception {exception_id} is resolved already: {row.resolution}")
     return row
+
+
+def _accepted(connection: Connection, row: Row[Any]) -> bool:
+    """Whether what stands of the cause of an exception is that a person accepted exactly it."""
+    c, same = rulings.c, exceptions.exceptions.c
+    ruled = connection.execute(
+        select(c.action, c.about)
+        .where(c.site == row.site, c.code == row.code, c.return_id == row.return_id, c.subject == row.subject)
+        .order_by(c.id.desc())
+        .limit(1)
+    ).one_or_none()
+    asked_since = connection.execute(
+        select(same.id).where(
+            *(same.site == row.site, same.code == row.code, same.return_id == row.return_id),
+            *(same.subject == row.subject, same.id > row.id),
+        )
+    ).first()
+    return asked_since is None and ruled is not None and tuple(ruled) == (Action.ACCEPT, row.about or row.detail)
 
 
 def _refuse_what_changed(connection: Connection, row: Row[Any], seen: int | None) -> None:
@@ -158,10 +239,12 @@ def _take(
         _write_off_drift(connection, row, actor, now)
     elif action is Action.WRITE_OFF and subject.startswith(UNANNOUNCED):
         raise RulingRefused(f"nothing of {row.sku} was booked into stock, so there is nothing to write off")
+    elif action is Action.TYPE_PO:
+        subject = _order_of(connection, row)
     elif action is Action.TEACH_ALIAS:
         subject = _teach_alias(connection, row, value)
     elif action is Action.DENY:
-        outbox.withdraw_credits(connection, row.site, row.return_id)
+        _withdraw(connection, row, actor, now)
     elif action is Action.CHOOSE_LINE and not _on_order(connection, row, order_lines.c.line_key == value):
         raise RulingRefused(f"the order has no line {value}")
     connection.execute(
@@ -181,6 +264,47 @@ def _take(
     mark_dirty(connection, row.site, returns.c.return_id == row.return_id)
 
 
+def _withdraw(connection: Connection, row: Row[Any], actor: str, now: datetime) -> None:
+    """Takes back what provably has no effect yet of the credits that a denial is about, and closes its trouble.
+
+    It is about all of the return's, or those that the denied line stands on; a refused approval is about none yet.
+    """
+    if row.code == Code.APPROVAL_NEEDED:
+        return
+    c = return_lines.c
+    line_id = connection.execute(
+        select(c.line_id).where(c.site == row.site, c.return_id == row.return_id, c.line_id == row.subject)
+    ).scalar()
+    withdrawn = {f"outbox:{id_}" for id_ in outbox.withdraw_credits(connection, row.site, row.return_id, line_id)}
+    failed = [
+        each
+        for each in exceptions.open_of_returns(connection, row.site, [row.return_id])
+        if each.code == Code.DELIVERY_FAILED and each.subject in withdrawn
+    ]
+    why = f"withdrawn: {row.code} was denied by {actor}"
+    exceptions.close(connection, row.site, [(each, why) for each in failed], now, actor=actor)
+
+
+def _order_of(connection: Connection, row: Row[Any]) -> str:
+    """The id of the order that an exception's return is of."""
+    of_return = (returns.c.site == row.site) & (returns.c.return_id == row.return_id)
+    return str(connection.execute(select(returns.c.order_id).where(of_return)).scalar_one())
+
+
+def _issued_without(connection: Connection, row: Row[Any]) -> str:
+    """In words, which credit notes of the order stand without a PO number; blank if none does."""
+    note, void = credit_notes.c, credit_notes.alias().c
+    numbers = connection.execute(
+        select(note.number)
+        .where(note.site == row.site, note.order_id == _order_of(connection, row), note.po_number == "")
+        .where(note.kind == "credit", note.state != "void")
+        .where(~exists().where(void.site == note.site, void.voids == note.number))
+        .order_by(note.number)
+    ).scalars()
+    issued = ", ".join(numbers)
+    return issued and f"{issued} issued without it: void and credit again if the buyer needs it on the document"
+
+
 def _send_again(connection: Connection, row: Row[Any], now: datetime) -> None:
     """Has a delivery tried again that gave up, a credit's transaction written again, or a stock level of ours set."""
     if row.code == Code.DELIVERY_FAILED:
@@ -193,7 +317,8 @@ def _send_again(connection: Connection, row: Row[Any], now: datetime) -> None:
         raise RulingRefused("it is looked at again with every sync; accept what stands there, or correct it")
     platform_id = row.subject.removeprefix(CREDIT_SUBJECT)
     if not outbox.send_credit_again(connection, row.site, platform_id, now):
-        raise RulingRefused(f"no credit note here belongs to transaction {platform_id.partition('@')[0]}")
+        what = f"transaction {platform_id.partition('@')[0]}"
+        raise RulingRefused(f"no credit note here belongs to {what}, or it was withdrawn: correct it in SparkLayer")
     mark_dirty(connection, row.site, returns.c.return_id == row.return_id)
 
 
@@ -261,7 +386,7 @@ def _settle_stock_write(connection: Connection, write_id: int, action: Action, n
     if written:
         outbox.mark_sent(connection, ids, now)
     else:
-        outbox.release(connection, ids)
+        outbox.release(connection, ids, now)
     settled = connection.execute(
         update(stock_writes)
         .where(stock_writes.c.id == write_id)

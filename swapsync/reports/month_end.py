@@ -11,7 +11,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, select
+from sqlalchemy import Connection, Row, and_, case, exists, select
 
 from swapsync.domain import money
 from swapsync.domain.catalogue import Code
@@ -91,7 +91,9 @@ def totals(reports: Iterable[MonthEnd]) -> Totals:
     - ``returns``: all that were submitted, closed or credited in it, and the same ``by_settlement`` as it stands now;
       ``without_value`` of them carry no value in Swap;
     - ``credit_notes``: ``issued`` in it, which is the sum of ``delivered``, ``pending``, ``failed`` and ``void``;
-      ``voids`` issued in it, which undo credit notes of this or an earlier period; ``credited``: issued less voids;
+      ``withdrawn``: those of the ``void`` that were taken back before they had any effect, so that no void undoes them;
+      ``voids`` issued in it, which undo credit notes of this or an earlier period; ``credited``: issued less withdrawn
+      and less voids;
     - ``gateway_refunds``: what Swap says that it gave back on returns closed in it;
     - ``settled_outside``: what was settled before the cut-over, and is in none of the others.
     """
@@ -128,8 +130,9 @@ class _Figures:
             self.values["gateway_refunds"] += row.refunded
 
     def add_note(self, note: Row[Any]) -> None:
-        sign = _sign(note)
-        for name in ("issued", note.state) if sign > 0 else ("voids",):
+        sign = note.sign
+        names = ["voids"] if note.kind == "void" else ["issued", note.state]
+        for name in [*names, "withdrawn"] if sign == 0 else names:
             self.counts[f"notes {name}"] += 1
             self.values[f"net {name}"] += note.net
             self.values[f"tax {name}"] += note.tax
@@ -155,7 +158,9 @@ class _Figures:
                 "without_value": self.counts["without_value"],
                 "by_settlement": {state.value: returned(state) for state in SETTLEMENTS},
             },
-            "credit_notes": {name: credited(name) for name in ("issued", *NOTE_STATES, "voids", "credited")},
+            "credit_notes": {
+                name: credited(name) for name in ("issued", *NOTE_STATES, "withdrawn", "voids", "credited")
+            },
             "gateway_refunds": {
                 "count": self.counts["gateway_refunds"],
                 "amount": text(self.values["gateway_refunds"]),
@@ -223,6 +228,7 @@ _LINE_COLUMNS = (
     "reason_code",
     "reason",
     "kind",
+    "credited",
 )
 _DIFFERENCE_COLUMNS = ("site", "code", "rma_number", "return_id", "order_name", "detail", "amount", "currency")
 
@@ -251,8 +257,8 @@ def _return_cells(report: MonthEnd, rows: Iterable[Row[Any]]) -> Iterable[list[C
     for row in rows:
         notes = notes_of[row.return_id]
         currency = notes[0].currency if notes else row.currency
-        net = sum(_sign(note) * note.net for note in notes)
-        tax = sum(_sign(note) * note.tax for note in notes)
+        net = sum(note.sign * note.net for note in notes)
+        tax = sum(note.sign * note.tax for note in notes)
         yield [
             row.site,
             row.rma_number,
@@ -291,8 +297,8 @@ def _note_cells(note: Row[Any]) -> list[Cell]:
         note.platform_id,
         note.kind,
         note.voids,
-        note.reason,
-        _amount(_sign(note) * (note.net + note.tax), note.currency),
+        "withdrawn before it went out" if note.sign == 0 else note.reason,
+        _amount(note.sign * (note.net + note.tax), note.currency),
     ]
 
 
@@ -310,6 +316,7 @@ def _line_cells(line: Row[Any]) -> list[Cell]:
         line.reason_code,
         line.reason or "",
         line.note_kind,
+        _amount(line.sign * (line.net + line.tax), line.currency),
     ]
 
 
@@ -327,11 +334,6 @@ def _difference_cells(each: Difference) -> list[Cell]:
     ]
 
 
-def _sign(note: Row[Any]) -> int:
-    """A credit note gives, a void takes back; the amounts on both are positive."""
-    return -1 if note.kind == "void" else 1
-
-
 def _amount(minor: int, currency: str) -> Decimal:
     return Decimal(money.to_text(minor, currency))
 
@@ -340,6 +342,16 @@ def _amount(minor: int, currency: str) -> Decimal:
 
 _of_order = and_(orders.c.site == returns.c.site, orders.c.order_id == returns.c.order_id)
 _of_return = and_(returns.c.site == credit_notes.c.site, returns.c.return_id == credit_notes.c.return_id)
+
+
+_void = credit_notes.alias()
+_withdrawn = and_(
+    credit_notes.c.kind == "credit",
+    credit_notes.c.state == "void",
+    ~exists().where(_void.c.site == credit_notes.c.site, _void.c.voids == credit_notes.c.number),
+)
+_sign = case((_withdrawn, 0), (credit_notes.c.kind == "void", -1), else_=1).label("sign")
+"""A credit note gives, unless it was withdrawn; a void takes back. The amounts on all are positive."""
 
 
 def _returns(connection: Connection, site: str, period: Period) -> list[Row[Any]]:
@@ -361,7 +373,7 @@ def _returns(connection: Connection, site: str, period: Period) -> list[Row[Any]
 
 
 def _credit_notes(connection: Connection, site: str, period: Period) -> list[Row[Any]]:
-    """Credit notes issued in the period; ``outbox_id`` and ``last_error`` of their delivery."""
+    """Credit notes issued in the period; ``outbox_id`` and ``last_error`` of their delivery, and what they count."""
     delivery = and_(
         outbox.c.site == credit_notes.c.site,
         outbox.c.kind == Kind.CREDIT,
@@ -371,6 +383,7 @@ def _credit_notes(connection: Connection, site: str, period: Period) -> list[Row
         connection.execute(
             select(
                 credit_notes,
+                _sign,
                 returns.c.rma_number,
                 returns.c.order_name,
                 orders.c.visible,
@@ -394,6 +407,7 @@ def _note_lines(connection: Connection, site: str, notes: Sequence[Row[Any]]) ->
             select(
                 credit_note_lines,
                 credit_notes.c.kind.label("note_kind"),
+                _sign,
                 credit_notes.c.currency,
                 credit_notes.c.po_number,
                 returns.c.rma_number,

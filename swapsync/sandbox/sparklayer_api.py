@@ -241,7 +241,8 @@ _stock_updates = TypeAdapter(Annotated[list[StockUpdate], Field(min_length=1)])
 def batch_update_stock(world: World, request: Request) -> Answer:
     """Sets levels, all of them or none.
 
-    Refused 400 for a pair given twice, an unknown location, a SKU among `refused_skus`; every such item is named.
+    Refused 400 for a pair given twice, an unknown location, a SKU among `refused_skus`; every such item is named. A SKU
+    among `choking_skus` gets a 500.
     """
     updates = request.json(_stock_updates)
     side = world.sparklayer
@@ -266,6 +267,8 @@ def batch_update_stock(world: World, request: Request) -> Answer:
             levels[update.sku, location] = update
     if errors:
         raise RefusedError(400, "The request is not valid.", errors)
+    if any(update.sku in side.choking_skus for update in updates):
+        raise RefusedError(500, "Something went wrong.")
     with world.lock:
         for (sku, location), update in levels.items():
             side.set_level(sku, location, update.stock_level, update.min_stock_level, update.restock_date)

@@ -290,8 +290,9 @@ class _Purchase:
 class SparkLayerWorld:
     """SparkLayer's side: purchases with transactions and history, customers, variants, stock.
 
-    `refused_skus` are SKUs that a stock update refuses. `token_seconds` is how long a token issued from now on
-    lives. `between_pages` works as on Swap's side, for requests with an offset above zero.
+    `refused_skus` are SKUs that a stock update refuses, `choking_skus` those that break it. `token_seconds` is how
+    long a token issued from now on lives. `between_pages` works as on Swap's side, for requests with an offset above
+    zero.
     """
 
     def __init__(self, lock: threading.RLock, now: Clock) -> None:
@@ -300,6 +301,7 @@ class SparkLayerWorld:
         self.client_secret = CLIENT_SECRET
         self.token_seconds = 3600
         self.refused_skus: set[str] = set()
+        self.choking_skus: set[str] = set()
         self.between_pages: list[Callable[[], None]] = []
         self._lock = lock
         self._now = now

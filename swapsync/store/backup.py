@@ -29,6 +29,8 @@ def back_up(store: Store, target: Path) -> Copy:
 
     Raises BackupError; then there is no such file.
     """
+    if not target.name:
+        raise BackupError("the name of the file to write is blank")
     part = target.with_name(f"{target.name}.part")
     try:
         target.touch(mode=0o600, exist_ok=False)
@@ -60,9 +62,9 @@ def back_up(store: Store, target: Path) -> Copy:
 
 def verify(file: Path) -> Copy:
     """Reads a copy from end to end. Raises BackupError for one that is damaged, or is no store of swapsync."""
-    if not file.is_file():
-        raise BackupError(f"{file} is not a file")
     try:
+        if not file.is_file():
+            raise BackupError(f"{file} is not a file")
         with closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True)) as connection:
             problems = [row[0] for row in connection.execute("PRAGMA integrity_check")]
             if problems != ["ok"]:
@@ -71,6 +73,8 @@ def verify(file: Path) -> Copy:
             if revision is None:
                 raise BackupError(f"{file} holds no store of swapsync")
             return Copy(revision[0], _counts(connection))
+    except OSError as error:
+        raise BackupError(f"{file} can't be read: {error.strerror}") from None
     except sqlite3.Error as error:
         raise BackupError(f"{file} holds no store of swapsync: {error}") from None
 

@@ -100,6 +100,11 @@ class _Loader:
         self.findings = _by(self._all(findings, findings.c.return_id, ids), "return_id")
         self.movements = _by(self._all(movements, movements.c.return_id, ids, movements.c.id), "return_id")
         self.rulings = _by(self._all(rulings, rulings.c.return_id, ids, rulings.c.id), "return_id")
+        self.typed_po_numbers = {
+            ruling.subject: ruling
+            for ruling in self._all(rulings, rulings.c.subject, order_ids, rulings.c.id)
+            if ruling.action == Action.TYPE_PO
+        }
         self.notes = _by(self._all(credit_notes, credit_notes.c.return_id, ids, credit_notes.c.n), "return_id")
         order_of = {row.return_id: row.order_id for row in self.return_rows}
         self.left_behind = _by(
@@ -216,6 +221,9 @@ class _Loader:
         standing = [note for note in credits if note.state != "void"]
         undone = credits and all(note.number in voids and note.state == "void" for note in credits)
         lines = [(note, line) for note in standing for line in self.note_lines.get(note.number, [])]
+        ruled = {(Code(ruling.code), ruling.subject): _ruling(ruling) for ruling in self.rulings.get(row.return_id, [])}
+        if typed := self.typed_po_numbers.get(row.order_id):  # it was typed for one return, and holds for the order
+            ruled[Code.PO_NUMBER_MISSING, ""] = _ruling(typed)
         return ReturnFacts(
             ret=to_return(row, self.lines.get(row.return_id, [])),
             findings=tuple(
@@ -245,10 +253,7 @@ class _Loader:
             overdue=row.overdue,
             vanished=row.missed_sweeps >= VANISHED_AFTER,
             same_buyer=self._same_buyer(row, order),
-            rulings={
-                (Code(ruling.code), ruling.subject): Ruling(Action(ruling.action), ruling.value, ruling.about)
-                for ruling in self.rulings.get(row.return_id, [])
-            },
+            rulings=ruled,
         )
 
     def _same_buyer(self, row: Row[Any], order: Order | None) -> bool | None:
@@ -292,6 +297,10 @@ def _credited(note: Row[Any], line: Row[Any]) -> Credited:
         line.sku,
         note.currency,
     )
+
+
+def _ruling(row: Row[Any]) -> Ruling:
+    return Ruling(Action(row.action), row.value, row.about)
 
 
 def _extra(line: Row[Any]) -> Extra:

@@ -15,7 +15,7 @@ from swapsync.store.tables import ExceptionRow, RulingRow
 exceptions, rulings = table(ExceptionRow), table(RulingRow)
 
 Key = tuple[str, str, str]
-CHANGED = "exception_changed"
+OPENED, REOPENED, CHANGED = "exception_opened", "exception_reopened", "exception_changed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ def _open(connection: Connection, site: str, opened: Sequence[Sighting], now: da
         site,
         [
             Event(
-                *("swapsync", "exception_reopened" if s.key in earlier else "exception_opened"),
+                *("swapsync", REOPENED if s.key in earlier else OPENED),
                 f"{s.code}: {s.detail}",
                 s.return_id,
                 exception_id=id_,
@@ -228,13 +228,13 @@ def unruled(connection: Connection, site: str, seen: Iterable[Sighting]) -> list
 
 
 def changes_since(connection: Connection, row: Row[Any], entry: int) -> list[str]:
-    """What an exception said after an entry of the trail that it didn't say before."""
+    """What an exception said after an entry of the trail that it didn't say before, its opening included."""
     c = events.c
     return [
         later.detail
         for later in connection.execute(
             select(events)
-            .where(c.site == row.site, c.exception_id == row.id, c.kind == CHANGED, c.id > entry)
+            .where(c.site == row.site, c.exception_id == row.id, c.kind.in_((OPENED, REOPENED, CHANGED)), c.id > entry)
             .order_by(c.id)
         )
     ]

@@ -12,7 +12,7 @@ from threading import Event as Signal
 from threading import Thread
 
 from loguru import logger
-from sqlalchemy import ColumnElement, Connection, and_, literal_column, select, update
+from sqlalchemy import Connection, and_, bindparam, literal_column, or_, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from swapsync.clock import Clock
@@ -20,6 +20,24 @@ from swapsync.store.db import Store, insert_new, table
 from swapsync.store.tables import LeaseRow, OutboxRow
 
 leases, outbox = table(LeaseRow), table(OutboxRow)
+
+_SAME = and_(
+    leases.c.site == bindparam("of_site"),
+    leases.c.name == bindparam("of_name"),
+    leases.c.token == bindparam("of_token"),
+)
+# Every transaction of a job says some of these; they are built once, because that takes longer than to execute them.
+_VERIFY = select(leases.c.token).where(_SAME).with_for_update()
+_RENEW = update(leases).where(_SAME).values(expires_at=bindparam("until"))
+_RENEW_CLAIMS = (
+    update(outbox)
+    .where(
+        outbox.c.site == bindparam("of_site"),
+        outbox.c.claimed_by == bindparam("of_worker"),
+        outbox.c.state.in_([literal_column("'pending'"), literal_column("'in_doubt'")]),  # as the index says
+    )
+    .values(claimed_until=bindparam("until"))
+)
 
 LEASE = timedelta(seconds=90)
 """A worker that died frees its jobs after this time."""
@@ -45,10 +63,14 @@ class Lease:
 
 
 def take(connection: Connection, site: str, name: str, holder: str, now: datetime) -> Lease | None:
-    """The lease, if nobody has it; ``now`` is the database's (`Store.now`). It is to be kept alive by `kept`."""
+    """The lease, if nobody has it; ``now`` is the database's (`Store.now`). It is to be kept alive by `kept`.
+
+    One that runs out later than any can was taken before the clock was set back: it counts for nothing.
+    """
+    is_free = or_(leases.c.expires_at <= now, leases.c.expires_at > now + 2 * LEASE)
     token = connection.execute(
         update(leases)
-        .where(leases.c.site == site, leases.c.name == name, leases.c.expires_at <= now)
+        .where(leases.c.site == site, leases.c.name == name, is_free)
         .values(holder=holder, expires_at=now + LEASE, token=leases.c.token + 1)
         .returning(leases.c.token)
     ).scalar()
@@ -70,13 +92,13 @@ def verify(connection: Connection, lease: Lease) -> None:
 
     A lease that ran out and that nobody wanted is still its holder's.
     """
-    if connection.execute(select(leases.c.token).where(_same(lease)).with_for_update()).scalar() is None:
+    if connection.execute(_VERIFY, _of(lease)).scalar() is None:
         raise _lost(lease)
 
 
 def renew(connection: Connection, lease: Lease, now: datetime) -> None:
     """Has the lease run out as late as what is claimed under it in this transaction. Raises LostLease."""
-    if not connection.execute(update(leases).where(_same(lease)).values(expires_at=now + LEASE)).rowcount:
+    if not connection.execute(_RENEW, {**_of(lease), "until": now + LEASE}).rowcount:
         raise _lost(lease)
 
 
@@ -107,18 +129,8 @@ def _extend(store: Store, clock: Clock, lease: Lease, span: timedelta) -> None:
     try:
         with store.transaction() as connection:
             until = store.now(connection, clock) + span
-            connection.execute(update(leases).where(_same(lease)).values(expires_at=until))
-            connection.execute(
-                update(outbox)
-                .where(
-                    outbox.c.site == lease.site,
-                    outbox.c.claimed_by == lease.worker,
-                    outbox.c.state.in_(
-                        [literal_column("'pending'"), literal_column("'in_doubt'")]
-                    ),  # as the index says
-                )
-                .values(claimed_until=until)
-            )
+            connection.execute(_RENEW, {**_of(lease), "until": until})
+            connection.execute(_RENEW_CLAIMS, {"of_site": lease.site, "of_worker": lease.worker, "until": until})
     except SQLAlchemyError as problem:
         logger.warning("the lease of {}/{} was not renewed: {}", lease.site, lease.name, type(problem).__name__)
 
@@ -130,5 +142,5 @@ def _lost(lease: Lease) -> LostLease:
     )
 
 
-def _same(lease: Lease) -> ColumnElement[bool]:
-    return and_(leases.c.site == lease.site, leases.c.name == lease.name, leases.c.token == lease.token)
+def _of(lease: Lease) -> dict[str, str | int]:
+    return {"of_site": lease.site, "of_name": lease.name, "of_token": lease.token}

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from datetime import datetime
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, delete, select
 
 from swapsync.domain.facts import Route
 from swapsync.store.db import table, upsert
@@ -24,11 +24,16 @@ def taught(connection: Connection, site: str) -> Taught:
 
 
 def payment_routes(connection: Connection, configured: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, Route]]:
-    """How each payment method is made good, by site: as it is ``configured``, unless people said otherwise."""
-    routes = {site: {word: Route(route) for word, route in of_site.items()} for site, of_site in configured.items()}
+    """How each payment method is made good, by site: as it is ``configured``, else as people said.
+
+    What is configured by default has a route, so people are never asked for one.
+    """
+    routes: dict[str, dict[str, Route]] = {site: {} for site in configured}
     said = select(mappings).where(mappings.c.site.in_(routes), mappings.c.field == PAYMENT_METHOD)
     for row in connection.execute(said):
         routes[row.site][row.word] = Route(row.meaning)
+    for site, of_site in configured.items():
+        routes[site] |= {word: Route(route) for word, route in of_site.items()}
     return routes
 
 
@@ -36,3 +41,9 @@ def teach(connection: Connection, site: str, field: str, word: str, meaning: str
     """Notes what a word of a field means from now on; a later word on it wins."""
     row = {"site": site, "field": field, "word": word, "meaning": meaning, "actor": actor, "taught_at": now}
     upsert(connection, MappingRow, [row])
+
+
+def unteach(connection: Connection, site: str, field: str, word: str) -> None:
+    """Forgets what a word of a field was said to mean."""
+    c = mappings.c
+    connection.execute(delete(mappings).where(c.site == site, c.field == field, c.word == word))

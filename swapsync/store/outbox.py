@@ -1,7 +1,7 @@
 """The outbox: effects that were decided and are to be delivered once (design.md section 5).
 
 ``pending`` is to be sent; ``in_doubt`` was, or may have been, and must be looked for before it is sent again;
-``sent`` and ``failed`` are final until a person retries; ``withdrawn`` was never tried, and never will be.
+``sent`` and ``failed`` are final until a person retries; ``withdrawn`` had no effect, and is not to have one.
 """
 
 from collections.abc import Iterable, Sequence
@@ -19,6 +19,7 @@ from sqlalchemy import (
     bindparam,
     case,
     exists,
+    func,
     literal_column,
     or_,
     select,
@@ -30,11 +31,13 @@ from swapsync.domain.catalogue import Code
 from swapsync.store.db import chunks, insert_new, table
 from swapsync.store.exceptions import exceptions
 from swapsync.store.leases import LEASE, Lease, LostLease
-from swapsync.store.staging import returns
-from swapsync.store.tables import CreditNoteRow, OutboxRow
+from swapsync.store.tables import CreditNoteLineRow, CreditNoteRow, OutboxRow, ReturnRow
 
-outbox, credit_notes = table(OutboxRow), table(CreditNoteRow)
+outbox, returns = table(OutboxRow), table(ReturnRow)
+credit_notes, credit_note_lines = table(CreditNoteRow), table(CreditNoteLineRow)
 GIVE_UP_AFTER = 10
+GRACE = timedelta(minutes=2)
+"""How long what was sent may take to arrive: before that, not to find it proves nothing."""
 
 
 class Kind(StrEnum):
@@ -96,6 +99,12 @@ def due(connection: Connection, site: str, kind: Kind, now: datetime) -> list[Ro
     return list(connection.execute(select(outbox).where(*_due(site, kind, now)).order_by(outbox.c.id)))
 
 
+def doubtful(connection: Connection, site: str, kind: Kind) -> list[Row[Any]]:
+    """Effects that may have been done, whenever they are to be looked for, in the order in which they were decided."""
+    in_doubt = (outbox.c.site == site, outbox.c.kind == kind, is_open(outbox), outbox.c.state == "in_doubt")
+    return list(connection.execute(select(outbox).where(*in_doubt).order_by(outbox.c.id)))
+
+
 def claim(
     connection: Connection, site: str, kind: Kind, lease: Lease, now: datetime, shared_now: datetime, limit: int
 ) -> list[Row[Any]]:
@@ -103,12 +112,14 @@ def claim(
 
     Of an order, only the first open effect of its kind is given out, and a note not before the order's earlier credits:
     so an order's effects go out in the order in which they were decided, whoever sends them, and trouble with a note
-    never holds up money. What another worker has claimed is left to it while its lease is kept alive; on PostgreSQL
+    never holds up money. A credit that waits for a person or for a new decision is passed over: others don't wait for
+    it (docs/decisions/0019). What another worker has claimed is left to it while its lease is kept alive; on PostgreSQL
     rows that are just being claimed are skipped, on SQLite one transaction claims at a time. ``shared_now`` is the
     database's moment (`Store.now`).
 
     A credit waits while what it was decided on has changed: its return is not decided on again yet, or a person has
-    to look at it first.
+    to look at it first. One that a worker was given before is given out all the same, as ``overtaken``: it may stand
+    outside by now, so it is to be looked for, and not to be sent.
     """
     earlier = outbox.alias()
     waits = exists().where(
@@ -118,16 +129,17 @@ def claim(
         earlier.c.id < outbox.c.id,
         is_open(earlier),
         earlier.c.kind.in_((kind, Kind.CREDIT)),
+        ~_overtaken(earlier),
     )
     rows = list(
         connection.execute(
-            select(outbox)
+            select(outbox, _overtaken(outbox).label("overtaken"))
             .where(
                 *_due(site, kind, now),
                 outbox.c.claimed_by != lease.worker,
                 or_(outbox.c.claimed_until.is_(None), outbox.c.claimed_until <= shared_now),
                 ~waits,
-                ~_overtaken(),
+                or_(~_overtaken(outbox), outbox.c.claimed_by != ""),
             )
             .order_by(outbox.c.id)
             .limit(limit)
@@ -165,26 +177,35 @@ CONTESTED = (
 """While one of these is open, a credit that was decided before it stays here."""
 
 
-def _overtaken() -> ColumnElement[bool]:
+def _overtaken(effects: FromClause) -> ColumnElement[bool]:
     undecided = exists().where(
-        returns.c.site == outbox.c.site, returns.c.return_id == outbox.c.return_id, returns.c.dirty
+        returns.c.site == effects.c.site, returns.c.return_id == effects.c.return_id, returns.c.dirty
     )
     contested = exists().where(
-        exceptions.c.site == outbox.c.site,
-        exceptions.c.return_id == outbox.c.return_id,
+        exceptions.c.site == effects.c.site,
+        exceptions.c.return_id == effects.c.return_id,
         exceptions.c.status == "open",
         exceptions.c.code.in_(CONTESTED),
     )
     return and_(
-        outbox.c.kind == Kind.CREDIT, outbox.c.effect_key.contains(notes.CREDIT_MARK), or_(undecided, contested)
+        effects.c.kind == Kind.CREDIT, effects.c.effect_key.contains(notes.CREDIT_MARK), or_(undecided, contested)
     )
 
 
-def withdraw_credits(connection: Connection, site: str, return_id: str) -> list[str]:
-    """Takes back the credits of a return that no worker was ever given; returns the numbers of their notes, now void.
+def withdraw_credits(connection: Connection, site: str, return_id: str, line_id: str | None = None) -> list[int]:
+    """Takes back the credits of a return that provably have no effect: no worker was given them, or all were refused.
 
-    What a worker was given may have been sent, even if the worker died before it could say so.
+    Their notes are void then. ``line_id``: only what this line stands on. Returns the effects' ids. What else a worker
+    was given may have been sent, even if the worker died before it could say so.
     """
+    lines = credit_note_lines
+    stands_on = exists().where(
+        credit_notes.c.site == outbox.c.site,
+        credit_notes.c.platform_id == outbox.c.effect_key,
+        lines.c.site == credit_notes.c.site,
+        lines.c.number == credit_notes.c.number,
+        lines.c.line_id == line_id,
+    )
     withdrawn = connection.execute(
         update(outbox)
         .where(
@@ -192,34 +213,54 @@ def withdraw_credits(connection: Connection, site: str, return_id: str) -> list[
             outbox.c.return_id == return_id,
             outbox.c.kind == Kind.CREDIT,
             outbox.c.effect_key.contains(notes.CREDIT_MARK),
-            outbox.c.state == "pending",
+            outbox.c.state.in_(("pending", "failed")),
             outbox.c.attempts == 0,
             outbox.c.claimed_by == "",
+            *([] if line_id is None else [stands_on]),
         )
         .values(state="withdrawn")
-        .returning(outbox.c.effect_key)
-    ).scalars()
-    return list(
-        connection.execute(
-            update(credit_notes)
-            .where(credit_notes.c.site == site, credit_notes.c.platform_id.in_(list(withdrawn)))
-            .values(state="void")
-            .returning(credit_notes.c.number)
-        ).scalars()
+        .returning(outbox.c.id, outbox.c.effect_key)
+    ).all()
+    connection.execute(
+        update(credit_notes)
+        .where(credit_notes.c.site == site, credit_notes.c.platform_id.in_([row.effect_key for row in withdrawn]))
+        .values(state="void")
     )
+    return [row.id for row in withdrawn]
 
 
-def mark_in_doubt(connection: Connection, ids: Sequence[int], write_id: int | None = None) -> set[int]:
+def withdraw_notes(connection: Connection, site: str, return_ids: Sequence[str]) -> None:
+    """Takes back what is still to be told of these returns; a worker that was given it finds it gone."""
+    _turn_notes(connection, site, return_ids, "pending", "withdrawn")
+
+
+def restore_notes(connection: Connection, site: str, return_ids: Sequence[str]) -> None:
+    """Has told after all what was withdrawn of these returns."""
+    _turn_notes(connection, site, return_ids, "withdrawn", "pending")
+
+
+def _turn_notes(connection: Connection, site: str, return_ids: Sequence[str], before: str, after: str) -> None:
+    for part in chunks(return_ids):
+        connection.execute(
+            update(outbox)
+            .where(outbox.c.site == site, outbox.c.return_id.in_(part), outbox.c.state == before)
+            .where(outbox.c.kind.in_((Kind.NOTE, Kind.QUALITY_CONTROL)))
+            .values(state=after)
+        )
+
+
+def mark_in_doubt(connection: Connection, ids: Sequence[int], now: datetime, write_id: int | None = None) -> set[int]:
     """Takes pending effects for sending: from here on they may have been done. Returns those that were still pending.
 
     The condition on the state lets only one worker have each of them. ``write_id``: the stock write that carries them.
+    Whoever finds them so looks for them no earlier than ``GRACE`` from now.
     """
     taken: set[int] = set()
     for part in chunks(ids):
         statement = (
             update(outbox)
             .where(outbox.c.id.in_(part), outbox.c.state == "pending")
-            .values(state="in_doubt", attempts=outbox.c.attempts + 1, write_id=write_id)
+            .values(state="in_doubt", attempts=outbox.c.attempts + 1, write_id=write_id, next_attempt_at=now + GRACE)
             .returning(outbox.c.id)
         )
         taken.update(connection.execute(statement).scalars())
@@ -280,13 +321,13 @@ def postpone_look(connection: Connection, row: Row[Any], reason: str, now: datet
     )
 
 
-def note_doubt(connection: Connection, id_: int, reason: str) -> None:
-    """A lost reply: the effect stays in doubt, and the next run looks for it before anything is sent again."""
-    _set(connection, [{"of_id": id_}], last_error=reason)
+def note_doubt(connection: Connection, id_: int, reason: str, now: datetime) -> None:
+    """A lost reply: the effect stays in doubt, and after ``GRACE`` it is looked for before anything is sent again."""
+    _set(connection, [{"of_id": id_}], last_error=reason, next_attempt_at=now + GRACE)
 
 
 def hand_back(connection: Connection, rows: Iterable[Row[Any]]) -> None:
-    """Claimed effects, as ``claim`` gave them out, that this worker provably did not send.
+    """Claimed effects, as ``claim`` gave them out, that this worker provably did not send, or to no effect.
 
     They are as if it had never been given them: what a worker before it was given may still have been sent by that one.
     """
@@ -294,9 +335,21 @@ def hand_back(connection: Connection, rows: Iterable[Row[Any]]) -> None:
         _set(connection, [{"of_id": row.id}], claimed_by=row.claimed_by, claimed_until=None)
 
 
-def release(connection: Connection, ids: Iterable[int]) -> None:
+def release(connection: Connection, ids: Iterable[int], now: datetime) -> None:
     """Effects that provably were not done are pending again."""
-    _set(connection, [{"of_id": i} for i in ids], state="pending", write_id=None)
+    _set(connection, [{"of_id": i} for i in ids], state="pending", write_id=None, next_attempt_at=now)
+
+
+def take_back(connection: Connection, rows: Iterable[Row[Any]]) -> None:
+    """Effects, as they were before they were marked in doubt, that provably were not sent: it was no attempt."""
+    for row in rows:
+        _set(
+            connection,
+            [{"of_id": row.id}],
+            state="pending",
+            attempts=row.attempts,
+            next_attempt_at=row.next_attempt_at,
+        )
 
 
 def retry(connection: Connection, site: str, ids: Sequence[int], now: datetime) -> list[int]:
@@ -329,18 +382,25 @@ def retry(connection: Connection, site: str, ids: Sequence[int], now: datetime) 
 
 
 def send_credit_again(connection: Connection, site: str, platform_id: str, now: datetime) -> bool:
-    """Has a credit's transaction written again, delivered or not; False: no credit note has this id."""
+    """Has the transaction of a credit or a void written again, delivered or not: of a voided credit, with its void's.
+
+    False: there is nothing to be written by this id, since no credit note has it, or that was withdrawn.
+    """
+    c, void = credit_notes.c, credit_notes.alias()
+    written_by = (
+        select(func.coalesce(void.c.platform_id, c.platform_id))
+        .select_from(credit_notes.outerjoin(void, and_(void.c.site == c.site, void.c.voids == c.number)))
+        .where(c.site == site, c.platform_id == platform_id)
+    )
     again = connection.execute(
         update(outbox)
-        .where(outbox.c.site == site, outbox.c.kind == Kind.CREDIT, outbox.c.effect_key == platform_id)
+        .where(outbox.c.site == site, outbox.c.kind == Kind.CREDIT, outbox.c.state != "withdrawn")
+        .where(outbox.c.effect_key == written_by.scalar_subquery())
         .values(state="pending", next_attempt_at=now)
-    )
-    connection.execute(
-        update(credit_notes)
-        .where(credit_notes.c.site == site, credit_notes.c.platform_id == platform_id)
-        .values(state="pending")
-    )
-    return again.rowcount > 0
+        .returning(outbox.c.effect_key)
+    ).scalar()
+    connection.execute(update(credit_notes).where(c.site == site, c.platform_id == again).values(state="pending"))
+    return again is not None
 
 
 def write_off(connection: Connection, site: str, id_: int) -> bool:

@@ -2,13 +2,23 @@
 
 from datetime import datetime
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, select, update
 
 from swapsync.store.db import insert_new, table, upsert
 from swapsync.store.tables import BackfillWindowRow, Run, Site, Watermark
 
 sites, runs, watermarks = table(Site), table(Run), table(Watermark)
 backfill_windows = table(BackfillWindowRow)
+
+# Said in every transaction of a job, or around every job; built once, because that takes longer than to execute them.
+_LOCK_SITE = select(sites.c.last_credit_number).where(sites.c.slug == bindparam("of_site")).with_for_update()
+_BREAK_OFF = (
+    update(runs)
+    .where(runs.c.site == bindparam("of_site"), runs.c.job == bindparam("of_job"), runs.c.status == "running")
+    .values(status="failed", finished_at=bindparam("now"), error=bindparam("why"))
+)
+_START = insert(runs).returning(runs.c.id)
+_FINISH = update(runs).where(runs.c.id == bindparam("of_run"), runs.c.status == "running")
 
 BROKEN_OFF = "broken off: its worker died, was stopped at once, or lost the store; this run does its work again"
 
@@ -31,11 +41,7 @@ def cut_over(connection: Connection, site: str) -> datetime:
 
 def lock_site(connection: Connection, site: str) -> int:
     """Makes this transaction the only one that decides for the site; returns the last credit note number given out."""
-    return int(
-        connection.execute(
-            select(sites.c.last_credit_number).where(sites.c.slug == site).with_for_update()
-        ).scalar_one()
-    )
+    return int(connection.execute(_LOCK_SITE, {"of_site": site}).scalar_one())
 
 
 def set_last_credit_number(connection: Connection, site: str, number: int) -> None:
@@ -45,8 +51,17 @@ def set_last_credit_number(connection: Connection, site: str, number: int) -> No
 
 def adopt_policy(connection: Connection, site: str, fingerprint: str) -> bool:
     """Notes by which rules the site's returns are decided from now on; returns whether they are others than before."""
+    return _adopt(connection, site, "policy", fingerprint)
+
+
+def adopt_words(connection: Connection, site: str, fingerprint: str) -> bool:
+    """Notes by which taught words the site's returns are read from now on; returns whether they are others."""
+    return _adopt(connection, site, "words", fingerprint)
+
+
+def _adopt(connection: Connection, site: str, column: str, fingerprint: str) -> bool:
     changed = connection.execute(
-        update(sites).where(sites.c.slug == site, sites.c.policy != fingerprint).values(policy=fingerprint)
+        update(sites).where(sites.c.slug == site, sites.c[column] != fingerprint).values({column: fingerprint})
     )
     return changed.rowcount == 1
 
@@ -67,16 +82,9 @@ def move_watermark(connection: Connection, site: str, stream: str, position: dat
 
 def start_run(connection: Connection, site: str, job: str, now: datetime) -> int:
     """Opens a run's record; returns its id. To be called with the job's lease: a run still open was broken off."""
-    connection.execute(
-        update(runs)
-        .where(runs.c.site == site, runs.c.job == job, runs.c.status == "running")
-        .values(status="failed", finished_at=now, error=BROKEN_OFF)
-    )
-    return int(
-        connection.execute(
-            insert(runs).values(site=site, job=job, started_at=now, status="running").returning(runs.c.id)
-        ).scalar_one()
-    )
+    connection.execute(_BREAK_OFF, {"of_site": site, "of_job": job, "now": now, "why": BROKEN_OFF})
+    row = {"site": site, "job": job, "started_at": now, "status": "running"}
+    return int(connection.execute(_START, row).scalar_one())
 
 
 def finish_run(
@@ -92,11 +100,8 @@ def finish_run(
     now: datetime,
 ) -> None:
     """Closes a run's record, unless the worker that took over did so."""
-    connection.execute(
-        update(runs)
-        .where(runs.c.id == run_id, runs.c.status == "running")
-        .values(finished_at=now, status=status, read=read, changed=changed, sent=sent, failed=failed, error=error)
-    )
+    result = {"read": read, "changed": changed, "sent": sent, "failed": failed, "error": error}
+    connection.execute(_FINISH, {"of_run": run_id, "finished_at": now, "status": status, **result})
 
 
 def last_start(connection: Connection, site: str, job: str) -> datetime | None:

@@ -24,7 +24,8 @@ from sqlalchemy import (
 
 from swapsync.domain.catalogue import Code
 from swapsync.domain.orders import Customer, Order
-from swapsync.domain.returns import Return, Settlement, logistics
+from swapsync.domain.returns import Return, ReturnStatus, Settlement, logistics
+from swapsync.store import outbox
 from swapsync.store.changes import (
     ORDER_LINKED,
     RETURN_CHANGED,
@@ -39,8 +40,10 @@ from swapsync.store.changes import (
 from swapsync.store.db import chunks, insert_new, table, upsert
 from swapsync.store.events import SWAPSYNC, Event, record_events
 from swapsync.store.tables import (
+    CreditNoteRow,
     CustomerRow,
     ExceptionRow,
+    MovementRow,
     OrderBuyerRow,
     OrderLineRow,
     OrderRow,
@@ -104,8 +107,8 @@ def stage_returns(
 ) -> int:
     """Stages the newest version of each return; returns how many were new or had changed.
 
-    An older version than the one that stands is kept raw and changes nothing. What ended before ``effects_from``, and
-    was not credited by then, is settled outside, for good (worker.md section 4, rule 12).
+    An older version than the one that stands is kept raw and changes nothing. What ended before ``effects_from`` is
+    settled outside, for good, unless it ``stays_ours`` (worker.md section 4, rule 12).
     """
     newest: dict[str, tuple[Return, Received]] = {}
     for ret, raw in batch:
@@ -124,10 +127,10 @@ def stage_returns(
                 returns.c.order_id,
                 returns.c.order_checked_at,
                 returns.c.settled_outside,
-                returns.c.credited_basis,
                 returns.c.customer_email,
                 returns.c.buyer_checked,
                 returns.c.delivered_at,
+                stays_ours(effects_from).label("stays_ours"),
             ).where(returns.c.site == site, returns.c.return_id.in_(ids))
         )
     }
@@ -140,7 +143,7 @@ def stage_returns(
         changed.append((ret, raw))
         outside = ret.ended_before(effects_from)
         if old is not None:
-            if outside and not old.settled_outside and not old.credited_basis:
+            if outside and not old.settled_outside and not old.stays_ours:
                 newly_outside.append(ret.return_id)
             outside = old.settled_outside
         row = _return_row(site, ret, raw.digest, outside, now)
@@ -166,12 +169,7 @@ def stage_returns(
     for ids in chunks(replaced):
         connection.execute(delete(return_lines).where(return_lines.c.site == site, return_lines.c.return_id.in_(ids)))
     upsert(connection, ReturnLineRow, lines)
-    for ids in chunks(newly_outside):
-        connection.execute(
-            update(returns)
-            .where(returns.c.site == site, returns.c.return_id.in_(ids))
-            .values(settled_outside=True, settlement=Settlement.SETTLED_OUTSIDE, dirty=True)
-        )
+    settle_outside(connection, site, newly_outside)
     if stale_orders:
         mark_dirty(connection, site, returns.c.order_id.in_(stale_orders))
     note_variants(
@@ -191,6 +189,51 @@ def stage_returns(
         now,
     )
     return len(rows)
+
+
+def ended(until: datetime, since: datetime | None = None) -> ColumnElement[bool]:
+    """The condition that a return, as it is staged, ended before a moment, and not before ``since``."""
+    at = func.coalesce(returns.c.closed_at, returns.c.updated_at)
+    over = returns.c.status.in_((ReturnStatus.CLOSED, ReturnStatus.CANCELLED, ReturnStatus.EXPIRED))
+    return and_(over, at < until, *([] if since is None else [at >= since]))
+
+
+def stays_ours(cut_over: datetime) -> ColumnElement[bool]:
+    """The condition that a live return is not settled outside although it ended before a cut-over.
+
+    It was credited; or it had ended when it was staged last, and its goods were moved all the same: what came in while
+    it was open does not make it ours.
+    """
+    credited, moved = (
+        exists().where(source.c.site == returns.c.site, source.c.return_id == returns.c.return_id)
+        for source in (table(CreditNoteRow), table(MovementRow))
+    )
+    return or_(credited, and_(ended(cut_over), moved))
+
+
+def settle_outside(connection: Connection, site: str, return_ids: Sequence[str]) -> None:
+    """Has returns count as settled outside; what was still to be told of them is withdrawn."""
+    _settle(connection, site, return_ids, outside=True)
+    outbox.withdraw_notes(connection, site, return_ids)
+
+
+def bring_to_life(connection: Connection, site: str, return_ids: Sequence[str]) -> None:
+    """Has returns that were settled outside decided on again, as if they had never been."""
+    _settle(connection, site, return_ids, outside=False)
+    outbox.restore_notes(connection, site, return_ids)
+
+
+def _settle(connection: Connection, site: str, return_ids: Sequence[str], *, outside: bool) -> None:
+    for ids in chunks(return_ids):
+        connection.execute(
+            update(returns)
+            .where(returns.c.site == site, returns.c.return_id.in_(ids))
+            .values(
+                settled_outside=outside,
+                settlement=Settlement.SETTLED_OUTSIDE if outside else Settlement.NONE,
+                dirty=True,
+            )
+        )
 
 
 def _told_by_swap(ret: Return, before: Facts | None, after: Facts) -> Event:
@@ -322,16 +365,20 @@ def _line_rows(site: str, ret: Return) -> list[dict[str, Any]]:
     ]
 
 
-def mark_unfinished(connection: Connection, site: str) -> None:
-    """Has everything decided again that is not finished, or has something open, or was credited in part."""
+def unfinished() -> ColumnElement[bool]:
+    """Whether a return is live and not finished, or has something open, or was credited in part."""
     unaccepted = exists().where(
         return_lines.c.site == returns.c.site,
         return_lines.c.return_id == returns.c.return_id,
         return_lines.c.accepted < return_lines.c.quantity,
     )
     in_part = and_(returns.c.settlement == Settlement.CREDITED, unaccepted)
-    unfinished = or_(returns.c.settlement.not_in(FINISHED), _has_open_exception(), in_part)
-    mark_dirty(connection, site, and_(~returns.c.settled_outside, unfinished))
+    return and_(~returns.c.settled_outside, or_(returns.c.settlement.not_in(FINISHED), _has_open_exception(), in_part))
+
+
+def mark_unfinished(connection: Connection, site: str) -> None:
+    """Has everything decided again that is unfinished."""
+    mark_dirty(connection, site, unfinished())
 
 
 def mark_dirty(connection: Connection, site: str, condition: Any) -> None:
@@ -365,8 +412,8 @@ def stage_orders(
     before = staged_orders(connection, site, [order.order_id for order, _, _ in changed if order.order_id in standing])
     upsert(connection, OrderRow, [_order_head(site, order, at) | {"digest": raw.digest} for order, at, raw in changed])
     _note_buyers(connection, site, (order for order, _, _ in changed))
-    unfinished = and_(returns.c.settlement.not_in(FINISHED), returns.c.status.not_in(("cancelled", "expired")))
-    _decide_again(connection, site, [o.order_id for o, _, _ in changed if o.order_id in standing], unfinished)
+    still_open = and_(returns.c.settlement.not_in(FINISHED), returns.c.status.not_in(("cancelled", "expired")))
+    _decide_again(connection, site, [o.order_id for o, _, _ in changed if o.order_id in standing], still_open)
     other = [o.order_id for o, _, _ in changed if standing.get(o.order_id, ("", ""))[1] not in ("", _substance(o))]
     _decide_again(connection, site, other, ~returns.c.settled_outside)
     record_order_changes(connection, site, before, now)

@@ -54,7 +54,8 @@ def _id() -> Any:
 class Site(SQLModel, table=True):
     """One merchant. ``effects_from`` is the cut-over, fixed at the first run; credit notes are numbered here.
 
-    ``policy`` is the fingerprint of the rules by which its returns were last decided. ``event_count`` and
+    ``policy`` is the fingerprint of the rules by which its returns were last decided, ``words`` that of what people
+    said words mean when they were last read. ``event_count`` and
     ``last_event_hash`` are the head of its audit trail. ``restored_at``: when this store was last restored from a
     backup; returns submitted before may have had effects that it knows nothing of.
     """
@@ -65,6 +66,7 @@ class Site(SQLModel, table=True):
     first_run_at: datetime | None = _moment()
     last_credit_number: int = 0
     policy: str = _text()
+    words: str = _text()
     event_count: int = 0
     last_event_hash: str = _text()
     restored_at: datetime | None = _moment()
@@ -411,7 +413,7 @@ class OutboxRow(SQLModel, table=True):
     """An effect that was decided and is to be delivered once. ``effect_key`` is its natural key.
 
     ``order_id`` is blank for stock. ``write_id`` ties restocks to the stock write that carries them. ``claimed_by`` is
-    the worker that delivers it until ``claimed_until``.
+    the worker that delivers it until ``claimed_until``, and the last one that may have done so; blank: none may have.
     """
 
     __tablename__ = "outbox"
@@ -525,10 +527,16 @@ class ExceptionRow(SQLModel, table=True):
 
 
 class RulingRow(SQLModel, table=True):
-    """What a person decided about an exception; it holds while the exception says what ``about`` says."""
+    """What a person decided about an exception; it holds while the exception says what ``about`` says.
+
+    ``subject`` is the exception's; of an alias the SKU that it is taught for, of a typed PO number the order's id.
+    """
 
     __tablename__ = "ruling"
-    __table_args__ = (Index("ix_ruling_return", "site", "return_id"),)
+    __table_args__ = (
+        Index("ix_ruling_return", "site", "return_id"),
+        Index("ix_ruling_subject", "site", "subject"),
+    )
     id: int | None = _id()
     site: str = _text()
     code: str = _text()

@@ -16,7 +16,7 @@ import orjson
 from sqlalchemy import ColumnElement, Connection, Row, Select, and_, case, exists, func, or_, select
 
 from swapsync.domain import money
-from swapsync.domain.catalogue import CATALOGUE, Code, Owner
+from swapsync.domain.catalogue import CATALOGUE, Action, Code, Owner
 from swapsync.domain.facts import Route, method_key
 from swapsync.domain.kits import Kits
 from swapsync.domain.matching import MatchedBy
@@ -24,12 +24,12 @@ from swapsync.domain.returns import Condition, Delivery, Inspection, Logistics, 
 from swapsync.domain.stock import units_received
 from swapsync.moments import or_none, to_text
 from swapsync.settings import JOBS
-from swapsync.store.cases import credit_note_lines, credit_notes, findings, movements
+from swapsync.store.cases import credit_note_lines, credit_notes, findings, movements, rulings
 from swapsync.store.changes import last_entry
 from swapsync.store.controls import paused
 from swapsync.store.events import events
 from swapsync.store.exceptions import exceptions
-from swapsync.store.mappings import payment_routes
+from swapsync.store.mappings import mappings, payment_routes
 from swapsync.store.outbox import outbox
 from swapsync.store.runs import runs, sites, watermarks
 from swapsync.store.staging import order_lines, orders, return_lines, returns
@@ -116,6 +116,7 @@ def show_return(connection: Connection, site: str, return_id: str) -> Item:
             select(source).where(source.c.site == site, source.c.return_id == return_id).order_by(*by)
         ).all()
 
+    as_of = last_entry(connection)
     inspected = of_return(findings, findings.c.id)
     skus = {line["line_id"]: line["sku"] for line in item["lines"]}
     units: dict[str, Counter[Condition]] = defaultdict(Counter)
@@ -168,7 +169,7 @@ def show_return(connection: Connection, site: str, return_id: str) -> Item:
             for movement in of_return(movements, movements.c.id)
         ],
         "deliveries": [_effect(effect) for effect in of_return(outbox, outbox.c.id)],
-        "exception_details": [_explained(problem) for problem in of_return(exceptions, exceptions.c.id)],
+        "exception_details": [_explained(problem, as_of) for problem in of_return(exceptions, exceptions.c.id)],
         "events": [_event(event) for event in of_return(events, events.c.at, events.c.id)],
     }
 
@@ -413,7 +414,7 @@ def list_exceptions(
 ) -> Page:
     """The exception queue, open ones first, each group by due time. ``status`` None means all.
 
-    ``due_before``: only what should have been solved by then.
+    ``due_before``: only what should have been solved by then. Each row says ``as_of`` how far the audit trail went.
     """
     c = exceptions.c
     conditions = _equal(
@@ -429,10 +430,11 @@ def list_exceptions(
     )
     if due_before is not None:
         conditions.append(c.due_at < due_before)
+    as_of = last_entry(connection)
     rows = connection.execute(
         select(exceptions).where(*conditions).order_by(c.status, c.due_at, c.id).limit(limit).offset(offset)
     )
-    items = [_exception(row) for row in rows]
+    items = [_exception(row, as_of) for row in rows]
     return Page(items, _count(connection, select(func.count()).select_from(exceptions).where(*conditions)))
 
 
@@ -470,20 +472,21 @@ def group_exceptions(connection: Connection, by: str, *, site: str | None = None
 def show_exception(connection: Connection, exception_id: int, site: str | None = None) -> Item | None:
     """One exception with what the catalogue says about its code; None when there is none with this id.
 
-    ``history``: its entries in the audit trail, comments among them. ``as_of``: how far the trail went; an action that
-    names it is refused when something changed since.
+    ``history``: its entries in the audit trail, comments among them.
     """
     conditions = [exceptions.c.id == exception_id, *_equal({exceptions.c.site: site})]
+    as_of = last_entry(connection)
     row = connection.execute(select(exceptions).where(*conditions)).one_or_none()
     if row is None:
         return None
     told = connection.execute(
         select(events).where(events.c.site == row.site, events.c.exception_id == row.id).order_by(events.c.id)
     )
-    return _explained(row) | {"as_of": last_entry(connection), "history": [_event(event) for event in told]}
+    return _explained(row, as_of) | {"history": [_event(event) for event in told]}
 
 
-def _exception(row: Row[Any]) -> Item:
+def _exception(row: Row[Any], as_of: int) -> Item:
+    """``as_of``: how far the audit trail went; an action that names it is refused when something changed since."""
     return {
         "id": row.id,
         "site": row.site,
@@ -503,17 +506,45 @@ def _exception(row: Row[Any]) -> Item:
         "due_at": to_text(row.due_at),
         "resolved_at": or_none(row.resolved_at),
         "resolution": row.resolution,
+        "as_of": as_of,
     }
 
 
-def _explained(row: Row[Any]) -> Item:
+def _explained(row: Row[Any], as_of: int) -> Item:
+    """``actions``: what a person can do about it as it stands."""
     entry = CATALOGUE[Code(row.code)]
-    return _exception(row) | {
+    accepted = (row.resolution or "").startswith(f"{Action.ACCEPT} by ")
+    actions = entry.actions if row.status == "open" else entry.later if accepted else ()
+    return _exception(row, as_of) | {
         "meaning": entry.meaning,
         "remedy": entry.remedy,
         "closes_when": entry.closes,
-        "actions": [action.value for action in entry.actions],
+        "actions": [action.value for action in actions],
     }
+
+
+# -- mappings --------------------------------------------------------------------------------------------------------
+
+ALIAS = "alias"
+"""The kind of a mapping that has a SKU in Swap stand for one on orders; of the others it is the field of the word."""
+
+
+def list_mappings(connection: Connection, site: str | None = None) -> list[Item]:
+    """What people taught, by site, kind and word: what a word means, who said so, and when."""
+    taught = {
+        (row.site, ALIAS, row.subject): (row.value, row.actor, row.ruled_at)
+        for row in connection.execute(
+            select(rulings)
+            .where(rulings.c.action == Action.TEACH_ALIAS, *_equal({rulings.c.site: site}))
+            .order_by(rulings.c.id)
+        )
+    }
+    for row in connection.execute(select(mappings).where(*_equal({mappings.c.site: site}))):
+        taught[row.site, row.field, row.word] = (row.meaning, row.actor, row.taught_at)
+    return [
+        {"site": of, "kind": kind, "word": word, "meaning": meaning, "actor": actor, "taught_at": to_text(at)}
+        for (of, kind, word), (meaning, actor, at) in sorted(taught.items())
+    ]
 
 
 # -- outbox ----------------------------------------------------------------------------------------------------------

@@ -72,12 +72,52 @@ def test_a_bulk_decision_by_code_says_how_many_before_it_is_done(
     held: Workplace, ask_store: Ask, database_url: str
 ) -> None:
     bulk = ("exceptions", "resolve", "--code", "CURRENCY_MISMATCH", "--order", "#1001", "--action", "deny")
-    asked = ask_store(database_url, *bulk)
-    assert (asked.code, len(open_ids(held))) == (2, 3)
-    assert "3 open exceptions" in asked.err
+    seen = told(held, open_ids(held)[0])["as_of"]
+    for flags in ((), ("--yes",), ("--seen", str(seen))):
+        asked = ask_store(database_url, *bulk, *flags)
+        assert (asked.code, len(open_ids(held))) == (2, 3)
+        assert asked.err == f"swapsync: deny would decide 3 open exceptions; to do it: --yes --seen {seen}\n"
 
-    assert ask_store(database_url, *bulk, "--yes").code == 0
+    assert ask_store(database_url, *bulk, "--yes", "--seen", str(seen)).code == 0
     assert open_ids(held) == []
+
+
+def test_a_bulk_decision_leaves_out_what_opened_or_changed_since_it_was_looked_at(
+    held: Workplace, ask_store: Ask, database_url: str, world: World, clock: FixedClock
+) -> None:
+    first, second, third = open_ids(held)
+    seen = str(told(held, first)["as_of"])
+    clock.forward(minutes=5)
+    world.swap.change_return("R1", customer_currency="USD")
+    foreign = {"return_id": "R4", "rma_number": "RMA-4", "customer_currency": "EUR", "updated": clock.now()}
+    s.returned(world, s.back(quantity=1), **s.APPROVED | foreign, total=Decimal("12.00"))
+    run(held)
+    [new] = set(open_ids(held)) - {first, second, third}
+
+    bulk = ("exceptions", "resolve", "--code", "CURRENCY_MISMATCH", "--action", "deny", "--yes", "--seen", seen)
+    out = ask_store(database_url, *bulk).out
+
+    assert sorted(open_ids(held)) == [first, new]
+    assert f"exception {first}: refused: RMA RMA-1 changed since" in out
+    [refused] = [line for line in out.splitlines() if f"exception {new}: refused: " in line]
+    assert "CURRENCY_MISMATCH: the return is in EUR" in refused
+
+
+def test_what_was_seen_stands_in_the_list_and_in_every_command_that_is_printed(
+    held: Workplace, ask_store: Ask, database_url: str
+) -> None:
+    first, *_ = open_ids(held)
+    seen = told(held, first)["as_of"]
+
+    rows = ask_store(database_url, "exceptions", "list", "--json").json
+    assert {row["as_of"] for row in rows} == {seen}
+    shown = ask_store(database_url, "exceptions", "show", str(first)).out
+    assert f"{seen}, for --seen" in shown
+    story = ask_store(database_url, "returns", "show", "RMA-1").out
+    for out in (shown, story):
+        commands = [line for line in out.splitlines() if "swapsync exceptions resolve" in line]
+        assert commands
+        assert all(line.endswith(f" --seen {seen}") for line in commands)
 
 
 def test_an_exception_is_given_to_a_person_and_talked_about(held: Workplace, ask_store: Ask, database_url: str) -> None:
@@ -178,3 +218,39 @@ def test_the_summary_says_who_decided_and_why(held: Workplace, ask_store: Ask, d
     out = ask_store(database_url, "exceptions", "show", str(first)).out
     assert "deny by fiona: paid in cash" in out
     assert "ruling" in out
+
+
+def test_the_answer_to_a_late_po_number_names_the_credit_note_without_it(
+    desk: Desk, world: World, ask_store: Ask, database_url: str
+) -> None:
+    s.order(world, customer_reference=None)
+    s.returned(world, **s.APPROVED)
+    place = desk()
+    run(place)
+    [asked] = open_ids(place)
+
+    answer = ask_store(database_url, "exceptions", "resolve", str(asked), "--action", "type-po", "--value", "PO-9")
+
+    assert answer.code == 0
+    assert "CN-000001 issued without it: void and credit again if the buyer needs it on the document" in answer.out
+
+
+def test_what_can_follow_is_shown_on_a_resolved_exception(
+    desk: Desk, world: World, clock: FixedClock, ask_store: Ask, database_url: str
+) -> None:
+    s.order(world)
+    s.returned(world, **s.DELIVERED)
+    place = desk()
+    run(place)
+    s.found(place, "wrong_item", 2)
+    run(place)
+    [asked] = open_ids(place)
+    rule(place.store, asked, "accept", actor="wanda", now=clock.now())
+
+    seen = told(place, asked)["as_of"]
+    out = ask_store(database_url, "exceptions", "show", str(asked)).out
+    assert f"swapsync exceptions resolve {asked} --action write-off --seen {seen}" in out
+    assert "--action accept --seen" not in out
+
+    rule(place.store, asked, "write-off", actor="wanda", now=clock.now())
+    assert told(place, asked)["actions"] == []

@@ -293,7 +293,7 @@ def test_people_read_in_a_held_returns_story_what_to_do(ask: Ask) -> None:
     assert "Return 30014" in shown
     assert "GATEWAY_REFUND_ON_ACCOUNT" in shown
     assert "Check the payment." in shown
-    assert re.search(r"swapsync exceptions resolve \d+ --action credit\n", shown)
+    assert re.search(r"swapsync exceptions resolve \d+ --action credit --seen \d+\n", shown)
 
 
 def test_a_return_whose_order_is_unknown_can_be_shown(ask: Ask) -> None:

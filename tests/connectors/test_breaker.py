@@ -49,6 +49,13 @@ def test_after_the_pause_one_attempt_probes_and_its_outcome_decides(clock: Fixed
     assert [breaker.refusal() for _ in range(3)] == [None] * 3
 
 
+def test_a_clock_that_is_set_back_keeps_it_open_no_longer(clock: FixedClock) -> None:
+    breaker = opened(clock)
+    clock.forward(hours=-2)
+    assert breaker.refusal() is None
+    assert breaker.refusal()
+
+
 def test_a_system_that_is_down_is_called_no_more_for_a_while_and_found_again_when_it_is_back(
     desk: Desk, world: World, clock: FixedClock
 ) -> None:

@@ -3,6 +3,7 @@
 import ssl
 import threading
 from decimal import Decimal
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from swapsync.connectors import http
 from swapsync.connectors.answers import retry_after
 from swapsync.connectors.errors import (
     BadAnswer,
+    Busy,
     CredentialsRejected,
     InDoubt,
     NotFound,
@@ -93,8 +95,8 @@ def test_an_answer_beyond_the_size_limit_is_not_read_to_its_end(
         (502, False, InDoubt, 1),
         (503, True, TryLater, 3),
         (503, False, InDoubt, 1),
-        (429, True, TryLater, 3),
-        (429, False, TryLater, 3),
+        (429, True, Busy, 3),
+        (429, False, Busy, 1),
         (409, True, Refused, 3),
         (409, False, Refused, 3),
         (404, True, NotFound, 1),
@@ -127,6 +129,18 @@ def test_a_refusal_carries_its_status_and_detail(remote: Any, connect: Connect) 
         connect().request("GET", "/things", repeatable=True)
     assert (raised.value.status, raised.value.detail) == (400, "No such location.")
     assert str(raised.value) == "Remote: GET /things: answered 400: No such location."
+
+
+@pytest.mark.parametrize(
+    ("before", "had_no_effect"), [([], True), ([429], True), ([409], True), ([500], False), ([502, 429], False)]
+)
+def test_a_refusal_says_whether_an_earlier_try_may_have_had_an_effect(
+    before: list[int], had_no_effect: bool, remote: Any, connect: Connect
+) -> None:
+    answers(remote, *before, 422, method="PUT")
+    with pytest.raises(Refused) as raised:
+        connect().request("PUT", "/things", json={}, repeatable=True)
+    assert raised.value.had_no_effect is had_no_effect
 
 
 @pytest.mark.parametrize(
@@ -425,6 +439,27 @@ def test_a_secret_at_the_end_of_a_long_text_is_not_cut_open(before: int, remote:
     with pytest.raises(Refused) as raised:
         connect(bearer=Tokens("t0k3n-of-mine")).request("GET", "/things", repeatable=True)
     assert "t0" not in str(raised.value) + raised.value.detail
+
+
+def test_accounts_on_one_host_use_each_others_open_sockets_and_never_each_others_headers(connect: Connect) -> None:
+    met: list[tuple[Any, str | None]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            met.append((self.client_address, self.headers["X-Account"]))
+            self.send_response(204)
+            self.end_headers()
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        for account in ("acme", "beta", "acme"):
+            connection = connect(f"http://127.0.0.1:{server.server_port}", headers={"X-Account": account})
+            connection.request("GET", "/things", repeatable=True)
+        server.shutdown()
+    assert len({socket for socket, _ in met}) == 1
+    assert [account for _, account in met] == ["acme", "beta", "acme"]
 
 
 def test_a_missing_certificate_bundle_is_reported_as_trouble_of_the_connection(

@@ -234,12 +234,15 @@ def test_a_note_whose_confirmation_cannot_be_read_was_written(spark: SparkLayerC
 
 
 @pytest.mark.usefixtures("order")
-def test_a_note_refused_for_too_many_requests_is_sent_when_its_time_has_come(
+def test_a_note_refused_for_too_many_requests_is_left_to_a_later_run_and_says_when(
     spark: SparkLayerClient, world: World, clock: RecordingClock
 ) -> None:
     world.faults.add(Fault(kind="status", status=429, retry_after=5, method="POST", path_contains="/history"))
+    with pytest.raises(TryLater) as raised:
+        spark.add_note(ORDER, "once")
+    assert raised.value.retry_at == clock.now() + timedelta(seconds=5)
+    assert clock.waits == []
     spark.add_note(ORDER, "once")
-    assert clock.waits == [5]
     assert len(world.sparklayer.history("551")) == 1
 
 

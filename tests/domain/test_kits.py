@@ -183,6 +183,7 @@ def test_a_part_that_names_the_kits_line_item_is_a_part_all_the_same() -> None:
     of = order(sold("SET", 3, 1000, 199, line_item_id="7"), placed_at=PLACED)
     decision = decided(approved(line("CUP", 6, line_item_id="7")), of=of)["R1"]
     assert (money(decision), codes(decision)) == ([("cup", 6, 500, 100)], [])
+    assert decision.matches["cup"].by == "part of a kit"
 
 
 def test_a_part_that_was_also_ordered_by_itself_is_of_its_own_line() -> None:

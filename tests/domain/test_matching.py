@@ -189,7 +189,7 @@ def test_what_differs_only_in_writing_is_suggested_with_the_reason_and_never_mat
 
 @pytest.mark.parametrize(
     ("returned", "ordered"),
-    [("MUG", "CUP"), ("120", "12"), ("", "MUG"), ("MUG", ""), ("", "--"), ("--", ""), ("00", "")],
+    [("MUG", "CUP"), ("120", "12"), ("", "MUG"), ("MUG", ""), ("", "--"), ("--", ""), ("00", ""), ("X12", "12")],
 )
 def test_what_differs_in_substance_is_not_suggested(returned: str, ordered: str) -> None:
     assert near_matches(returned, (sold(ordered),)) == ()

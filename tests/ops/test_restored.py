@@ -271,3 +271,21 @@ def test_a_store_restored_by_other_means_is_told_so(desk: Desk, world: World, cl
     assert s.levels(world)["default"] == 20
     assert s.open_codes(place) == ["CREDIT_MISALIGNED", "RESTOCK_UNCERTAIN"]
     assert [note.number for note in s.documents(place)] == ["CN-000042"]
+
+
+def test_a_credit_that_had_been_refused_before_the_backup_may_stand_by_now_and_is_not_withdrawn(
+    desk: Desk, world: World, clock: FixedClock
+) -> None:
+    place = desk()
+    returned_and_received(world, place)
+    world.faults.add(Fault(kind="status", status=422, path_contains="/transactions"))
+    s.found(place, "sellable", 4)
+    run(place)
+    mark_restored(place.store, clock.now(), "kim", numbers={})
+    clock.forward(hours=1)
+    world.swap.change_return("R1", return_status="Cancelled")
+    run(place)
+    [problem] = [row for row in s.open_exceptions(place) if row.code == "RETURN_CHANGED_AFTER_CREDIT"]
+    rule(place.store, problem.id, "deny", actor="kim", now=clock.now())
+
+    assert [note.state for note in s.documents(place)] == ["failed"]

@@ -378,7 +378,7 @@ def test_a_token_is_renewed_before_its_time_is_up(desk: Desk, world: World, cloc
 
 @s.one_store_is_enough
 @pytest.mark.parametrize("retry_after", [30, "Tue, 10 Mar 2026 12:00:30 GMT"])
-@pytest.mark.parametrize("path", [LIST, "/api/v1/purchases", "/transactions", "/history", "/batch-update-stock"])
+@pytest.mark.parametrize("path", [LIST, "/api/v1/purchases", "/transactions", "/batch-update-stock"])
 def test_who_asks_too_much_waits_as_long_as_he_is_told(
     desk: Desk, world: World, clock: FixedClock, retry_after: int | str, path: str
 ) -> None:
@@ -394,6 +394,25 @@ def test_who_asks_too_much_waits_as_long_as_he_is_told(
     assert world.exchanges[hit + 1].when - start == timedelta(seconds=30)
     assert s.credits(world) == ONCE
     assert s.levels(world)["inspection"] == 4
+    assert len(s.tokens(world)) == 3
+
+
+def test_a_note_is_not_kept_waiting_but_left_to_a_run_after_the_time_that_was_asked_for(
+    desk: Desk, world: World, clock: FixedClock
+) -> None:
+    s.order(world)
+    s.returned(world, **s.APPROVED)
+    place = desk()
+    world.faults.add(Fault(kind="status", status=429, retry_after=30, path_contains="/history"))
+
+    assert failed(run(place)) == set()
+    sent = len(world.calls("POST", "/history"))
+    clock.forward(seconds=29)
+    run(place, "push_status")
+    assert len(world.calls("POST", "/history")) == sent
+
+    clock.forward(seconds=1)
+    run(place, "push_status")
     assert len(s.tokens(world)) == 3
 
 

@@ -444,3 +444,26 @@ def test_a_merchant_whose_platform_owns_stock_gets_no_call_about_stock_at_all(de
     assert [call.path for call in world.exchanges if "stock" in call.path] == []
     assert s.moved(place) == [("received", 4), ("restocked", 4)]
     assert s.credits(world) != {}
+
+
+def test_a_sku_that_the_other_side_chokes_on_costs_the_others_nothing_and_is_shown_in_the_end(
+    desk: Desk, world: World, clock: FixedClock
+) -> None:
+    skus = ["A", "BAD", "C"]
+    s.order(world, *(s.sold(sku) for sku in skus))
+    s.returned(world, *(s.back(sku, 1) for sku in skus), **s.APPROVED, total=36)
+    place = desk(restock_on="swap_approved")
+    world.sparklayer.choking_skus = {"BAD"}
+
+    for _ in range(2):
+        run(place)
+        clock.forward(minutes=5)
+    assert [s.levels(world, sku)["default"] for sku in ("A", "C")] == [1, 1]
+    assert "DELIVERY_FAILED" not in s.open_codes(place)
+
+    for _ in range(40):
+        clock.forward(hours=1)
+        run(place)
+    assert set(s.open_codes(place)) == {"DELIVERY_FAILED"}
+    assert [s.levels(world, sku)["default"] for sku in ("A", "C")] == [1, 1]
+    assert s.levels(world, "BAD") == s.NOWHERE

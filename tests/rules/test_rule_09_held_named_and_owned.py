@@ -7,6 +7,7 @@ from swapsync.sandbox.faults import Fault
 from swapsync.sandbox.world import World
 from tests.conftest import Desk, FixedClock, run
 from tests.rules import scenario as s
+from tests.rules.test_policies_of_a_site import decide
 
 
 def test_the_other_lines_of_the_return_go_on(desk: Desk, world: World) -> None:
@@ -30,6 +31,30 @@ def test_the_other_returns_of_the_order_go_on(desk: Desk, world: World) -> None:
     run(desk())
 
     assert s.credits(world) == {"swap:R2:credit:1": "-48.00"}
+
+
+def test_a_credit_that_waits_for_a_person_holds_up_neither_credits_nor_notes_of_the_orders_other_returns(
+    desk: Desk, world: World, clock: FixedClock
+) -> None:
+    s.order(world)
+    s.returned(world, **s.APPROVED)
+    run(desk(push_credits="false", push_status="false"))
+    clock.forward(hours=1)
+    s.second(world, s.back(quantity=1), **s.APPROVED, total=12, updated=clock.now())
+    world.swap.change_return("R1", products=[s.back(quantity=2, product_id="R1-1")], total=24)
+    place = desk()
+
+    run(place)
+    run(place)
+
+    assert s.credits(world) == {"swap:R2:credit:1": "-12.00"}
+    assert [token for token in s.tokens(world) if ":R2:" in token] == [
+        f"swap:R2:{milestone}:1" for milestone in ("authorised", "received", "credited")
+    ]
+    assert s.open_codes(place) == ["RETURN_CHANGED_AFTER_CREDIT"]
+    decide(place, "RETURN_CHANGED_AFTER_CREDIT", "accept")
+    run(place)
+    assert s.credits(world)["swap:R1:credit:1"] == "-48.00"
 
 
 def test_what_is_held_names_code_owner_return_order_and_a_due_time(desk: Desk, world: World, clock: FixedClock) -> None:

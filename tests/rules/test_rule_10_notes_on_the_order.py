@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from swapsync.connectors.sparklayer import OrderRef
 from swapsync.sandbox.faults import Fault
 from swapsync.sandbox.world import World
 from swapsync.store import outbox
@@ -113,6 +114,36 @@ def test_after_a_lost_reply_the_token_is_looked_for_before_anything_is_written_a
         clock.forward(minutes=5)
 
     assert s.tokens(world) == ALL
+
+
+def test_a_note_that_arrives_after_its_reply_was_lost_is_not_written_twice(
+    desk: Desk, world: World, clock: FixedClock
+) -> None:
+    s.order(world)
+    s.returned(world)
+    place = desk()
+    world.faults.add(Fault(kind="lost_reply_before", method="POST", path_contains="/history"))
+    run(place)
+    clock.forward(seconds=3)
+    run(place)
+    assert (s.tokens(world), s.undelivered(place)) == ([], [("note", "in_doubt")])
+
+    place.sparklayer.add_note(OrderRef("platform", "5001"), "late [swap:R1:authorised:1]")  # it was only slow
+    clock.forward(minutes=2)
+    run(place)
+    assert (s.tokens(world), s.undelivered(place)) == (["swap:R1:authorised:1"], [])
+
+
+def test_to_find_the_other_side_down_is_no_attempt(desk: Desk, world: World, clock: FixedClock) -> None:
+    s.order(world)
+    s.returned(world)
+    place = desk(sparklayer_base_url="http://127.0.0.1:9/sparklayer")
+    run(desk(push_status="false"))
+    for _ in range(3):
+        clock.forward(minutes=5)
+        assert run(place, "push_status")["push_status"].status == "failed"
+    with place.store.reading() as connection:
+        assert [row.attempts for row in connection.execute(outbox.outbox.select())] == [0]
 
 
 def test_a_server_error_leaves_the_same_doubt(desk: Desk, world: World, clock: FixedClock) -> None:

@@ -136,6 +136,22 @@ def test_a_return_seen_open_that_closes_before_a_cut_over_to_come_is_settled_out
     assert s.state(place) == "settled_outside"
 
 
+def test_a_return_that_closes_before_a_cut_over_to_come_is_noted_no_more(
+    desk: Desk, world: World, clock: FixedClock
+) -> None:
+    s.order(world)
+    s.returned(world)
+    run(desk(effects_from="2026-03-12T00:00:00Z", push_status="false"))
+
+    clock.forward(days=1)
+    world.swap.change_return("R1", return_status="Closed", date_closed=swap_time(clock.now()))
+    clock.forward(days=2)
+    place = desk(effects_from="2026-03-12T00:00:00Z")
+    run(place)
+
+    assert (s.state(place), s.writes(world)) == ("settled_outside", [])
+
+
 def test_without_the_setting_the_cut_over_is_the_first_runs_start_and_stays_there(
     desk: Desk, world: World, clock: FixedClock
 ) -> None:

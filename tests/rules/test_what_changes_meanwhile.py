@@ -9,6 +9,7 @@ from swapsync.jobs.cycle import JOBS
 from swapsync.jobs.rulings import rule
 from swapsync.sandbox.faults import Fault
 from swapsync.sandbox.world import World
+from swapsync.store import outbox
 from tests.conftest import Desk, FixedClock, run
 from tests.rules import scenario as s
 from tests.rules.test_policies_of_a_site import decide
@@ -92,6 +93,109 @@ def test_a_person_denies_it_and_the_untried_credit_is_withdrawn_for_good(
     run(place)
     assert (s.credits(world), s.open_codes(place), s.state(place)) == ({}, [], "denied")
     assert [(note.number, note.state) for note in s.documents(place)] == [("CN-000001", "void")]
+
+
+@pytest.mark.parametrize(("kind", "stands"), [("lost_reply_after", True), ("lost_reply_before", False)])
+def test_a_credit_that_may_be_out_when_its_return_changes_is_looked_for_and_not_sent(
+    desk: Desk, world: World, clock: FixedClock, kind: Any, stands: bool
+) -> None:
+    s.order(world)
+    s.returned(world, **s.APPROVED)
+    world.faults.add(Fault(kind=kind, method="PUT", path_contains="/transactions", times=2))
+    place = desk()
+    run(place)
+    change(world, clock, products=lines_with(world, item_count=2), total=24)
+    for _ in range(2):
+        run(place)
+        clock.forward(minutes=10)
+    assert s.credits(world) == ({"swap:R1:credit:1": "-48.00"} if stands else {})
+    assert [note.state for note in s.documents(place)] == ["delivered" if stands else "pending"]
+    assert s.open_codes(place) == ["RETURN_CHANGED_AFTER_CREDIT"]
+
+
+def test_a_refused_credit_is_withdrawn_too_and_with_it_the_exception_about_its_delivery(
+    desk: Desk, world: World, clock: FixedClock
+) -> None:
+    s.order(world)
+    s.returned(world, **s.APPROVED)
+    world.faults.add(Fault(kind="status", status=422, path_contains="/transactions"))
+    place = desk()
+    run(place)
+    change(world, clock, products=lines_with(world, item_count=2), total=24)
+    run(place)
+    assert s.open_codes(place) == ["DELIVERY_FAILED", "RETURN_CHANGED_AFTER_CREDIT"]
+    decide(place, "RETURN_CHANGED_AFTER_CREDIT", "deny")
+    with place.store.transaction() as connection:
+        assert outbox.retry(connection, place.slug, [1, 2, 3], clock.now()) == []
+    run(place)
+    assert (s.credits(world), s.open_codes(place), s.state(place)) == ({}, [], "denied")
+    assert [(note.number, note.state) for note in s.documents(place)] == [("CN-000001", "void")]
+
+
+@pytest.mark.parametrize(
+    "doubts",
+    [
+        [Fault(kind="lost_reply_after", method="PUT"), Fault(kind="status", method="PUT", status=422)],
+        [Fault(kind="cut_off", method="PUT", times=2), Fault(kind="status", method="PUT", status=422)],
+    ],
+    ids=["in one call", "an hour later"],
+)
+def test_a_refused_credit_that_may_stand_outside_from_an_earlier_try_is_not_withdrawn(
+    desk: Desk, world: World, clock: FixedClock, doubts: list[Fault]
+) -> None:
+    s.order(world)
+    s.returned(world, **s.APPROVED)
+    world.faults.add(*doubts)
+    place = desk()
+    run(place)
+    clock.forward(hours=1)
+    run(place)
+    assert s.credits(world) == {"swap:R1:credit:1": "-48.00"}
+    change(world, clock, products=lines_with(world, item_count=2), total=24)
+    run(place)
+    decide(place, "RETURN_CHANGED_AFTER_CREDIT", "deny")
+    assert [note.state for note in s.documents(place)] == ["failed"]
+    assert s.open_codes(place) == ["DELIVERY_FAILED"]
+    decide(place, "DELIVERY_FAILED", "retry")
+    run(place)
+    assert [note.state for note in s.documents(place)] == ["delivered"]
+
+
+def test_a_denied_line_leaves_the_credits_of_other_lines_and_withdraws_its_own(
+    desk: Desk, world: World, clock: FixedClock
+) -> None:
+    s.order(world, s.sold(), s.sold("CUP"))
+    s.returned(world, s.back(), s.back("CUP"), s.back("GHOST"), **s.DELIVERED, total=108)
+    place = desk(push_credits="false")
+    run(place)
+    for sku in ("MUG", "CUP"):
+        s.found(place, "sellable", 2, sku=sku)
+        run(place)
+    states = lambda: [note.state for note in s.documents(place)]  # noqa: E731
+    decide(place, "SKU_NOT_ON_ORDER", "deny")
+    assert states() == ["pending", "pending"]
+
+    s.found(place, "damaged", 2, sku="CUP")
+    run(place)
+    decide(place, "INSPECTION_REVIEW", "deny")
+    assert states() == ["pending", "void"]
+    run(desk())
+    run(desk())
+    assert s.credits(world) == {"swap:R1:credit:1": "-24.00", "swap:R1:credit:3": "-24.00"}
+
+
+def test_a_refused_approval_withdraws_nothing_that_was_let_out_before(
+    desk: Desk, world: World, clock: FixedClock
+) -> None:
+    s.order(world)
+    s.returned(world, s.back(quantity=6), **s.DELIVERED, total=72)
+    place = desk(push_credits="false", approve_above="40.00")
+    for units in (1, 5):
+        run(place)
+        s.found(place, "sellable", units)
+    run(place)
+    decide(place, "APPROVAL_NEEDED", "deny")
+    assert [note.state for note in s.documents(place)] == ["pending"]
 
 
 # -- after the credit

@@ -106,7 +106,8 @@ class Checker:
                 announced = (row["products"] or row["kept"])[line]["item_count"]
                 if rma.standing:
                     announced = rma.standing["products"][line]["item_count"]
-                approved = row["return_status"] == "Closed" and stage.rules.restock_on == "swap_approved"
+                closed = (rma.standing or row)["return_status"] == "Closed"
+                approved = closed and stage.rules.restock_on == "swap_approved"
                 units = announced if approved else rma.units(line, "sellable")
                 fit[ordered.place.lines[target].variant] += units
         for variant, start in enumerate(stage.story.stock):

@@ -41,6 +41,7 @@ from swapsync.connectors import swap
 from swapsync.jobs import cycle, poll_orders, poll_returns
 from swapsync.store import leases, outbox
 leases.LEASE = outbox.LEASE = timedelta(seconds={LEASE_SECONDS})
+outbox.GRACE = timedelta(seconds=1)
 swap.PAGE_SIZE, poll_orders.PAGE, poll_returns.PAGES_AT_ONCE = 3, 3, 2
 ready, asked = os.fdopen(os.dup(1), "w"), sys.argv[1] == "asked"
 os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

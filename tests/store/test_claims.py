@@ -7,12 +7,13 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import insert, select
 
 from swapsync.store import leases, outbox
 from swapsync.store.db import Store
 from swapsync.store.leases import LEASE, Lease, LostLease
 from swapsync.store.outbox import Effect, Kind
+from swapsync.store.tables import ReturnRow
 from tests.conftest import FixedClock
 from tests.workers import take
 
@@ -83,6 +84,23 @@ def test_notes_wait_for_earlier_credits_of_their_order_and_credits_wait_for_no_n
     assert [row.order_id for row in credits] == ["A", "B"]
     sent(store, clock, credits)
     assert [row.effect_key for row in claim(store, clock, lease)] == ["note:1:B"]
+
+
+def test_a_credit_whose_return_is_not_decided_on_again_is_passed_over_and_holds_up_nobody(
+    store: Store, clock: FixedClock
+) -> None:
+    credits = [Effect(Kind.CREDIT, f"swap:{ret}:credit:1", "#5001", {}, "A", ret) for ret in ("R1", "R2")]
+    note = Effect(Kind.NOTE, "note", "#5001", {}, "A", "R2")
+    undecided = ReturnRow(site="default", return_id="R1", submitted_at=clock.now(), updated_at=clock.now(), dirty=True)
+    with store.transaction() as connection:
+        outbox.enqueue(connection, "default", [*credits, note], clock.now())
+        connection.execute(insert(outbox.returns).values(undecided.model_dump()))
+    lease = worker(store, clock, "one")
+    assert claim(store, clock, lease) == []
+    [row] = claim(store, clock, lease, Kind.CREDIT)
+    assert row.return_id == "R2"
+    sent(store, clock, [row])
+    assert [row.effect_key for row in claim(store, clock, lease)] == ["note"]
 
 
 def test_a_dead_workers_claims_are_taken_over_when_its_lease_is_over(store: Store, clock: FixedClock) -> None:

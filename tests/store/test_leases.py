@@ -50,6 +50,16 @@ def test_a_dead_workers_lease_is_free_after_its_time_and_not_before(store: Store
     assert take(store, clock, "push_credits", "B")
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_a_clock_that_is_set_back_locks_no_job(store: Store, clock: FixedClock) -> None:
+    with another_worker_at(store, clock, "push_credits"):
+        pass
+    assert take(store, clock, "push_status", "A")
+    clock.forward(hours=-5)
+    assert take(store, clock, "push_credits", "B")
+    assert take(store, clock, "push_status", "B")
+
+
 def test_each_new_holder_has_a_greater_token_also_after_the_lease_was_given_back(
     store: Store, clock: FixedClock
 ) -> None:

@@ -14,7 +14,9 @@ _UNIQUE = {"uq": "%(table_name)s_%(column_0_N_name)s_key"}
 
 def upgrade() -> None:
     """From the first schema; what is stored keeps its meaning."""
-    _add("site", _text("policy"), _whole("event_count"), _text("last_event_hash"), _moment("restored_at"))
+    _add(
+        "site", _text("policy"), _text("words"), _whole("event_count"), _text("last_event_hash"), _moment("restored_at")
+    )
     _add(
         "return_authorisation",
         _flag("buyer_checked"),
@@ -37,6 +39,7 @@ def upgrade() -> None:
         "ix_return_seen", "return_authorisation", ["site", "seen_at"], sqlite_where=live, postgresql_where=live
     )
     op.create_index("ix_credit_note_order", "credit_note", ["site", "order_id"])
+    op.create_index("ix_ruling_subject", "ruling", ["site", "subject"])
     _add(
         "return_line",
         *(_text(f"{part}_reason_{what}") for part in ("main", "sub") for what in ("id", "text")),
@@ -62,6 +65,7 @@ def upgrade() -> None:
     )
     _add("lease", _minor("token"))
     _add("outbox", _text("claimed_by"), _moment("claimed_until"))
+    op.execute("UPDATE outbox SET claimed_by = 'before 0002' WHERE kind = 'credit' AND state != 'sent'")
     failed = sa.text("state = 'failed'")
     op.create_index("ix_outbox_failed", "outbox", ["site"], sqlite_where=failed, postgresql_where=failed)
     _add("movement", _text("actor"))
