@@ -178,10 +178,11 @@ def _targets(connection: Connection, place: Workplace, period: Period) -> list[T
         .distinct()
     ).scalars()
     strays = {row.subject.rpartition("@")[2] for row in misaligned if "@" in row.subject}
+    routes = place.policy(connection).routes
     targets: dict[str, Target] = {}
     for ids in chunks(sorted({*credited, *of_period, *strays})):
         for row in connection.execute(select(orders).where(orders.c.site == site, orders.c.order_id.in_(ids))):
-            route = place.policy.routes.get(method_key(row.payment_method))
+            route = routes.get(method_key(row.payment_method))
             if route is Route.CREDIT_NOTE or row.order_id in credited or row.order_id in strays:
                 ref = order_ref(row.order_id, row.platform_id, row.visible)
                 targets[row.order_id] = Target(row.order_id, row.visible or row.order_id, ref)

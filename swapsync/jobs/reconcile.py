@@ -67,10 +67,11 @@ def planned_effects(place: Workplace, *, deciding: bool = True) -> list[Effect]:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What would be decided on one return now: the facts, the decision on them, and the effects to be sent for it."""
+    """What would be decided on one return now: the facts, the rules, the decision, the effects to be sent."""
 
     facts: ReturnFacts
     order: Order | None
+    policy: Policy
     decision: Decision
     effects: list[Effect]
 
@@ -90,6 +91,7 @@ def preview(place: Workplace, return_id: str) -> Preview | None:
             _assume_credits_delivered(connection, place.slug, credit_notes.c.return_id == return_id)
             _decide_on(connection, place, *case_of)
         effects = _effects_to_send(connection, place, outbox.c.return_id == return_id)
+        policy = place.policy(connection)
         connection.rollback()
     [(case, facts, decision)] = [
         (case, facts, decision)
@@ -98,7 +100,7 @@ def preview(place: Workplace, return_id: str) -> Preview | None:
         for facts in case.returns
         if decision.return_id == facts.ret.return_id == return_id
     ]
-    return Preview(facts, case.order, decision, effects)
+    return Preview(facts, case.order, policy, decision, effects)
 
 
 def _effects_to_send(connection: Connection, place: Workplace, *conditions: ColumnElement[bool]) -> list[Effect]:
@@ -144,7 +146,7 @@ def _decide_on(
     connection: Connection, place: Workplace, order_ids: Sequence[str], orphans: Sequence[str]
 ) -> list[tuple[Case, tuple[Decision, ...]]]:
     """Decides on these orders with all of their returns, and on returns without one, and records what follows."""
-    policy = place.policy
+    policy = place.policy(connection)
     book = Decisions(place.site, policy, runs.lock_site(connection, place.slug), place.clock.now())
     cases = load_cases(connection, place.slug, order_ids, orphans)
     decided = [(case, decide(case, policy)) for case in cases]
@@ -157,7 +159,7 @@ def _decide_on(
 def _take_up(connection: Connection, place: Workplace) -> None:
     """Has decided again what no record announces: rules that are others now, and goods that have waited too long."""
     reread_taught_words(connection, place)
-    if runs.adopt_policy(connection, place.slug, place.policy.fingerprint()):
+    if runs.adopt_policy(connection, place.slug, place.policy(connection).fingerprint()):
         mark_unfinished(connection, place.slug)
     if days := place.site.inspection_days:
         mark_overdue(connection, place.slug, place.clock.now() - timedelta(days=days))

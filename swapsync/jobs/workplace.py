@@ -89,11 +89,9 @@ class Workplace:
             with self.store.reading() as connection:
                 leases.verify(connection, self.lease)
 
-    @property
-    def policy(self) -> Policy:
+    def policy(self, connection: SqlConnection) -> Policy:
         """The site's rules as the domain reads them: what is configured, and how people said methods are made good."""
-        with self.store.reading() as connection:
-            routes = payment_routes(connection, {self.slug: self.site.payment_routes})[self.slug]
+        routes = payment_routes(connection, {self.slug: self.site.payment_routes})[self.slug]
         return Policy(
             settle_on=self.site.settle_on,
             restock_on=self.site.restock_on,

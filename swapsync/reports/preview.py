@@ -33,7 +33,7 @@ def preview_as_json(place: Workplace, preview: Preview) -> dict[str, Any]:
         "rma_number": ret.rma_number,
         "order_name": (order.visible if order else "") or ret.order_name,
         "payment_method": order.payment_method if order else "",
-        "route": place.policy.routes.get(method_key(order.payment_method)) if order else None,
+        "route": preview.policy.routes.get(method_key(order.payment_method)) if order else None,
         "po_number": decision.po_number,
         "currency": currency,
         "state": {
