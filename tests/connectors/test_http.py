@@ -3,6 +3,7 @@
 import ssl
 import threading
 from decimal import Decimal
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -425,6 +426,27 @@ def test_a_secret_at_the_end_of_a_long_text_is_not_cut_open(before: int, remote:
     with pytest.raises(Refused) as raised:
         connect(bearer=Tokens("t0k3n-of-mine")).request("GET", "/things", repeatable=True)
     assert "t0" not in str(raised.value) + raised.value.detail
+
+
+def test_accounts_on_one_host_use_each_others_open_sockets_and_never_each_others_headers(connect: Connect) -> None:
+    met: list[tuple[Any, str | None]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            met.append((self.client_address, self.headers["X-Account"]))
+            self.send_response(204)
+            self.end_headers()
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        for account in ("acme", "beta", "acme"):
+            connection = connect(f"http://127.0.0.1:{server.server_port}", headers={"X-Account": account})
+            connection.request("GET", "/things", repeatable=True)
+        server.shutdown()
+    assert len({socket for socket, _ in met}) == 1
+    assert [account for _, account in met] == ["acme", "beta", "acme"]
 
 
 def test_a_missing_certificate_bundle_is_reported_as_trouble_of_the_connection(
