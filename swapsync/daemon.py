@@ -1,19 +1,23 @@
 """The daemon: APScheduler, and nothing but scheduling.
 
-Every (site, job) is one scheduled job. Each site has one worker thread: its jobs run one after the other, in the order
-of a cycle where several are due at once, and no site waits for another. Durable state is in the store alone.
+Every (site, job) is one scheduled job. The jobs of a site run one after the other, in the order of a cycle where
+several are due at once, and ``SITES_AT_ONCE`` sites side by side; of several daemons, one at a time is at a site.
+Durable state is in the store alone.
 """
 
 import logging
 import signal
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
 from threading import Event as Signal
 from threading import Timer
 
 from apscheduler.events import EVENT_JOB_MAX_INSTANCES, JobSubmissionEvent  # type: ignore[import-untyped]
-from apscheduler.executors.pool import ThreadPoolExecutor  # type: ignore[import-untyped]
+from apscheduler.executors.debug import DebugExecutor  # type: ignore[import-untyped]
+from apscheduler.job import Job  # type: ignore[import-untyped]
 from apscheduler.schedulers.background import BackgroundScheduler  # type: ignore[import-untyped]
 from apscheduler.schedulers.base import STATE_RUNNING  # type: ignore[import-untyped]
 from loguru import logger
@@ -21,14 +25,16 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from swapsync.clock import Clock
 from swapsync.jobs.alerts import EVERY_SECONDS, tell_everybody
-from swapsync.jobs.cycle import JOBS, open_workplace, run_job
+from swapsync.jobs.cycle import HOLDER, JOBS, SITES_AT_ONCE, open_workplace, run_job
 from swapsync.jobs.timetable import due_after, trigger
 from swapsync.jobs.workplace import Workplace
 from swapsync.log import new_trace
 from swapsync.settings import SiteSettings
-from swapsync.store import runs
+from swapsync.store import leases, runs
 from swapsync.store.db import Store
 
+VISIT = "visit"
+"""The lease under which a daemon is at a site, beside those of the jobs that it does there."""
 STOP_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT})
 FINISH_WITHIN = 60
 """Seconds that running jobs have to finish after a signal; then each ends with the call, or the wait before a repeated
@@ -110,21 +116,87 @@ def schedule(places: Sequence[Workplace], stopping: Signal, start: datetime) -> 
     scheduler = BackgroundScheduler(timezone=UTC)
     of_site = {place.slug: place for place in places}
     scheduler.add_listener(lambda event: _note_overlap(of_site, event), EVENT_JOB_MAX_INSTANCES)
+    scheduler.add_executor(_Turns(lambda site: _visit(of_site[site])), "sites")
     for place in places:
-        scheduler.add_executor(ThreadPoolExecutor(max_workers=1), place.slug)
         for position, name in enumerate(JOBS):
             scheduler.add_job(
                 _run,
                 trigger(place.site.schedule[name], position),
                 (place, name, stopping),
                 id=f"{place.slug}/{name}",
-                executor=place.slug,
+                executor="sites",
                 next_run_time=start + _place_in_line(position),
                 misfire_grace_time=None,
                 coalesce=True,
                 max_instances=1,
             )
     return scheduler
+
+
+class _Turns(DebugExecutor):  # type: ignore[misc]
+    """Threads for so many sites at once: each works off what is due at one site, then turns to the next in line.
+
+    ``visit`` is entered at a site with its slug; where it yields False, what is due there is left to another worker.
+    """
+
+    def __init__(self, visit: Callable[[str], AbstractContextManager[bool]]) -> None:
+        super().__init__()
+        self._visit = visit
+        self._threads = ThreadPoolExecutor(SITES_AT_ONCE, thread_name_prefix="site")
+        self._due: dict[str, deque[tuple[Job, list[datetime]]]] = defaultdict(deque)
+        self._in_line: set[str] = set()
+
+    def _do_submit_job(self, job: Job, run_times: list[datetime]) -> None:
+        site = job.id.partition("/")[0]
+        self._due[site].append((job, run_times))
+        self._line_up(site)
+
+    def _line_up(self, site: str) -> None:
+        with self._lock:
+            if self._due[site] and site not in self._in_line:
+                self._in_line.add(site)
+                self._threads.submit(self._work_off, site)
+
+    def _work_off(self, site: str) -> None:
+        due = self._due[site]
+        try:
+            with self._visit(site) as is_ours:
+                while due:
+                    job, run_times = due.popleft()
+                    if is_ours:
+                        super()._do_submit_job(job, run_times)  # which runs it
+                    else:
+                        self._run_job_success(job.id, [])
+        except Exception as problem:  # noqa: BLE001 - it is logged in full, and the jobs can be due again
+            while due:
+                self._run_job_error(due.popleft()[0].id, problem, problem.__traceback__)
+        self._in_line.discard(site)
+        self._line_up(site)  # for what became due since
+
+    def shutdown(self, wait: bool = True) -> None:
+        """Begins with no other site; with ``wait``, returns when what runs has ended."""
+        self._threads.shutdown(wait, cancel_futures=True)
+
+
+@contextmanager
+def _visit(place: Workplace) -> Iterator[bool]:
+    """Keeps other daemons away from a site meanwhile; yields False, and why stands in the log, while one is at it.
+
+    Otherwise each of those that wake together would take one job of the site, and decide on what another still reads.
+    """
+    try:
+        with place.store.transaction() as connection:
+            lease = leases.take(connection, place.slug, VISIT, HOLDER, place.store.now(connection, place.clock))
+    except SQLAlchemyError:  # each job will find the same, and say so
+        yield True
+        return
+    if lease is None:
+        with logger.contextualize(site=place.slug):
+            logger.debug("left to the daemon that is at this site")
+        yield False
+        return
+    with leases.kept(place.store, place.clock, lease):
+        yield True
 
 
 def _place_in_line(position: int) -> timedelta:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -21,7 +22,7 @@ from apscheduler.triggers.interval import IntervalTrigger
 from loguru import logger
 from sqlalchemy import select
 
-from swapsync.daemon import schedule
+from swapsync.daemon import VISIT, _Turns, schedule
 from swapsync.jobs.cycle import JOBS
 from swapsync.jobs.workplace import Workplace
 from swapsync.sandbox.demo_data import seed_demo
@@ -71,7 +72,6 @@ def test_each_job_of_each_site_is_one_scheduled_job_that_makes_up_for_lateness_o
 
     assert [job.id for job in jobs] == [f"{site}/{name}" for site in ("acme", "beta") for name in JOBS]
     assert {(job.coalesce, job.max_instances, job.misfire_grace_time) for job in jobs} == {(True, 1, None)}
-    assert {job.executor for job in jobs} == {"acme", "beta"}
     assert {job.trigger.timezone for job in jobs} == {UTC}
 
 
@@ -189,6 +189,96 @@ def test_a_job_that_another_worker_is_doing_is_skipped_and_the_others_run(
     assert finished(place.store) == [name for name in JOBS if name != "poll_orders"]
     assert "default/poll_orders: skipped" in log[1]
     assert "another worker is doing this job" in log[1]
+
+
+def test_a_site_that_another_daemon_is_at_is_left_to_it_and_the_other_sites_are_done(
+    desk: Desk, world: World, running: Any, log: list[str]
+) -> None:
+    taken, free = with_schedule(desk("taken")), with_schedule(desk("free"))
+    with another_worker_at(taken.store, taken.clock, VISIT, "taken"):
+        running(schedule([taken, free], Signal(), utc_now()))
+        wait_until(lambda: len(log) >= len(JOBS), "a cycle")
+    assert {line.partition("/")[0] for line in log} == {"free"}
+    with taken.store.reading() as connection:
+        sites = connection.execute(select(runs.runs.c.site)).scalars()
+        assert set(sites) == {"free"}, "what is left to another is not skipped"
+
+
+class Bustle:
+    """Jobs that take a moment, and what was seen of them: which ran, and how many at once."""
+
+    def __init__(self) -> None:
+        self.began: list[str] = []
+        self.most = 0
+        self._at_work: list[str] = []
+
+    def job(self, name: str) -> None:
+        self.began.append(name)
+        self._at_work.append(name.partition("/")[0])
+        assert self._at_work.count(self._at_work[-1]) == 1, "two jobs of one site at once"
+        self.most = max(self.most, len(self._at_work))
+        time.sleep(0.02)
+        self._at_work.remove(name.partition("/")[0])
+
+    def scheduler(self, sites: str, jobs: int) -> BackgroundScheduler:
+        """Every job is due at once, those of a site one millisecond apart."""
+        scheduler = BackgroundScheduler(timezone=UTC)
+        scheduler.add_executor(_Turns(lambda _: nullcontext(True)), "sites")
+        for name in (f"{site}/{number}" for number in range(jobs) for site in sites):
+            at = utc_now() + timedelta(milliseconds=int(name[-1]))
+            scheduler.add_job(
+                self.job, "date", (name,), id=name, run_date=at, executor="sites", misfire_grace_time=None
+            )
+        return scheduler
+
+
+def test_of_many_sites_so_many_are_worked_on_at_once_each_in_order_and_all_come_to_their_turn(
+    running: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("swapsync.daemon.SITES_AT_ONCE", 3)
+    bustle = Bustle()
+    running(bustle.scheduler("abcdefgh", jobs=4))
+    wait_until(lambda: len(bustle.began) == 32, "all of them")
+
+    assert bustle.most == 3
+    for site in "abcdefgh":
+        assert [name for name in bustle.began if name[0] == site] == [f"{site}/{number}" for number in range(4)]
+
+
+def test_a_stop_does_not_begin_with_the_sites_that_still_wait(running: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("swapsync.daemon.SITES_AT_ONCE", 2)
+    bustle = Bustle()
+    scheduler = bustle.scheduler("abcdefgh", jobs=1)
+    running(scheduler)
+    wait_until(lambda: bool(bustle.began), "the first")
+    scheduler.shutdown(wait=True)
+    assert len(bustle.began) < 8
+
+
+def test_a_job_that_breaks_holds_up_no_other_of_its_site(running: Any) -> None:
+    bustle = Bustle()
+    scheduler = bustle.scheduler("a", jobs=3)
+    scheduler.modify_job("a/1", func=lambda name: 1 / 0)
+    running(scheduler)
+    wait_until(lambda: bustle.began == ["a/0", "a/2"], "the others")
+
+
+def test_a_site_that_can_not_be_visited_is_visited_when_its_jobs_are_due_again(running: Any) -> None:
+    visits = iter([RuntimeError("can't start new thread"), nullcontext(True)])
+
+    def visit(_: str) -> AbstractContextManager[bool]:
+        at_first = next(visits)
+        if isinstance(at_first, Exception):
+            raise at_first
+        return at_first
+
+    bustle = Bustle()
+    scheduler = BackgroundScheduler(timezone=UTC)
+    scheduler.add_executor(_Turns(visit), "sites")
+    every = {"trigger": "interval", "seconds": 1, "executor": "sites", "next_run_time": utc_now()}
+    scheduler.add_job(bustle.job, args=("a/0",), id="a/0", **every)
+    running(scheduler)
+    wait_until(lambda: bustle.began == ["a/0"], "the second visit")
 
 
 @only_sqlite

@@ -15,11 +15,12 @@ from swapsync.cli import app
 from swapsync.cli.context import UserError
 from swapsync.clock import Clock
 from swapsync.daemon import _is_due, _run, finish, schedule
-from swapsync.jobs.cycle import JOBS, open_workplace, run_job
+from swapsync.jobs.cycle import JOBS, open_workplace, run_job, run_sites
 from swapsync.jobs.workplace import Workplace
 from swapsync.sandbox.faults import Fault
 from swapsync.sandbox.server import Sandbox
 from swapsync.sandbox.world import World, utc_now
+from swapsync.settings import load_settings
 from swapsync.store import controls, runs
 from swapsync.store.db import Store
 from tests.conftest import Desk, FixedClock, run
@@ -94,6 +95,31 @@ def test_a_job_that_another_worker_began_long_ago_and_still_does_is_skipped_and_
         skip = connection.execute(select(runs.runs).where(runs.runs.c.status == "skipped")).one()
         assert runs.last_start(connection, "default", "poll_returns") == began
     assert skip.finished_at - skip.started_at == timedelta(seconds=2)
+
+
+# -- many sites in one process -----------------------------------------------------------------------------------------
+
+
+def test_sites_side_by_side_share_one_connection_to_the_database(
+    server: Sandbox, world: World, store: Store, clock: FixedClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No transaction asks for a second connection while it holds one, or all threads could wait for each other."""
+    monkeypatch.setattr("swapsync.store.db.CONNECTIONS", 1)
+    url = store.engine.url.render_as_string(hide_password=False)
+    sold(world)
+    approved(world)
+    sites = [
+        load_settings(
+            server.environment() | {"SWAPSYNC_SITE": slug, "SWAPSYNC_EFFECTS_FROM": "2026-03-01T00:00:00Z"}, tmp_path
+        ).sites[0]
+        for slug in ("acme", "beta", "gamma")
+    ]
+    narrow = Store(url)
+    try:
+        reports = run_sites(sites, narrow, clock, tuple(JOBS))
+    finally:
+        narrow.close()
+    assert {run.status for report in reports for run in report.runs} == {"ok"}
 
 
 # -- pause and resume ------------------------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ from swapsync.jobs.workplace import JobError, Tally, Workplace
 from swapsync.log import new_trace
 from swapsync.settings import SiteSettings
 from swapsync.store import controls, leases, runs
-from swapsync.store.db import Store
+from swapsync.store.db import CONNECTIONS, Store
 from swapsync.store.leases import LostLease
 
 Job = Callable[[Workplace, Tally], None]
@@ -44,7 +44,9 @@ JOBS: dict[str, Job] = {
 }
 """Every job of a cycle, in the order in which they run."""
 
-SITES_AT_ONCE = 8
+SITES_AT_ONCE = 4 * CONNECTIONS
+"""So many sites a process works on side by side. Most of that time they wait for the other side, so four of them share
+a connection to the database; while more than this wait for a system that is down, the others wait for them."""
 DONE_ELSEWHERE = "another worker has done this job in its turn"
 HOLDER = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
 

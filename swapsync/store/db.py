@@ -12,11 +12,15 @@ import orjson
 from sqlalchemy import Connection, Engine, Table, create_engine, event, inspect, text
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.pool import QueuePool
 from sqlmodel import SQLModel
 
 from swapsync.clock import Clock
 
 HEAD = "0002"
+CONNECTIONS = 8
+"""So many connections to the database a process has at most. A transaction is a matter of milliseconds, and never holds
+one connection while it asks for another, so many more threads than this can share them."""
 _UPGRADE_LOCK = 0x53574150
 """The number under which one process at a time changes a PostgreSQL schema; the others then find nothing to do."""
 _MIGRATIONS = Path(__file__).parent / "migrations"
@@ -42,7 +46,12 @@ class Store:
         self.is_copy = is_copy
         try:
             self.engine: Engine = create_engine(
-                url, json_serializer=lambda value: orjson.dumps(value).decode(), json_deserializer=orjson.loads
+                url,
+                poolclass=QueuePool,
+                pool_size=CONNECTIONS,
+                max_overflow=0,
+                json_serializer=lambda value: orjson.dumps(value).decode(),
+                json_deserializer=orjson.loads,
             )
         except ModuleNotFoundError as error:
             raise StoreError(f"PostgreSQL needs its driver: pip install 'swapsync[postgres]' ({error})") from error
