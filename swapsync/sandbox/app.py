@@ -1,5 +1,7 @@
 """The web application: Swap under `/swap`, SparkLayer under `/sparklayer`, and `/sandbox` to steer them.
 
+Further merchants, each with a world of its own, are under `/merchants/{name}/swap` and `/merchants/{name}/sparklayer`.
+
 POST   /sandbox/faults            a list of faults (the fields of `Fault`) to switch on
 DELETE /sandbox/faults            switches all of them off
 GET    /sandbox/exchanges?since=n the exchanges from number n on, without headers and bodies of answers
@@ -10,7 +12,8 @@ POST   /sandbox/world             rows to upsert: {"returns", "purchases", "cust
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -33,13 +36,20 @@ CREDENTIAL_HEADERS = ("x-api-key", "authorization")
 HTML = b"<!doctype html><html><head><title>Maintenance</title></head><body><h1>We will be back soon</h1></body></html>"
 
 
-def create_app(world: Callable[[], World]) -> Starlette:
-    """The application around the world that the callable returns, asked anew at each request."""
+def create_app(world: Callable[[], World], merchants: Mapping[str, World] = MappingProxyType({})) -> Starlette:
+    """The application around the world that the callable returns, asked anew at each request, and the worlds of
+    ``merchants`` by name."""
+
+    def of_merchant(scope: Scope) -> World:
+        return merchants[scope["path_params"]["name"]]
+
     return Starlette(
         routes=[
-            Mount("/swap", _Wire(SWAP, world)),
-            Mount("/sparklayer", _Wire(SPARKLAYER, world)),
+            Mount("/swap", _Wire(SWAP, lambda _: world())),
+            Mount("/sparklayer", _Wire(SPARKLAYER, lambda _: world())),
             Mount("/sandbox", routes=_steering(world)),
+            Mount("/merchants/{name}/swap", _Wire(SWAP, of_merchant)),
+            Mount("/merchants/{name}/sparklayer", _Wire(SPARKLAYER, of_merchant)),
         ]
     )
 
@@ -47,13 +57,13 @@ def create_app(world: Callable[[], World]) -> Starlette:
 class _Wire:
     """ASGI application of one look-alike: reads a request, lets faults spoil it, answers and records it."""
 
-    def __init__(self, look_alike: LookAlike, world: Callable[[], World]) -> None:
+    def __init__(self, look_alike: LookAlike, world: Callable[[Scope], World]) -> None:
         self._look_alike = look_alike
         self._world = world
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        world, look_alike = self._world(), self._look_alike
-        request = await _read(scope, receive, look_alike.side)
+        world, look_alike = self._world(scope), self._look_alike
+        request = await _read(scope, receive)
         fault = world.faults.take(look_alike.side, request.method, request.path)
         kind = fault.kind if fault else None
         if kind == "token_expired":
@@ -99,13 +109,13 @@ def _answer(look_alike: LookAlike, world: World, request: Request) -> tuple[Answ
         return look_alike.refusal(refused), forbidden
 
 
-async def _read(scope: Scope, receive: Receive, side: str) -> Request:
+async def _read(scope: Scope, receive: Receive) -> Request:
     body, more = b"", True
     while more:
         message = await receive()
         body += message.get("body", b"")
         more = message.get("more_body", False)
-    path = scope["raw_path"].decode("ascii").partition("?")[0].removeprefix(f"/{side}")
+    path = scope["raw_path"].decode("ascii").partition("?")[0].removeprefix(scope["root_path"])
     query = dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))
     headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
     return Request(scope["method"], path, query, headers, body)

@@ -6,7 +6,8 @@ import asyncio
 import socket
 import threading
 import time
-from types import TracebackType
+from collections.abc import Mapping
+from types import MappingProxyType, TracebackType
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -44,17 +45,17 @@ class Sandbox:
     """A running sandbox: `with Sandbox(World()) as sandbox:`.
 
     Port 0 takes a free one. `world` may be replaced while it runs, which is much quicker than another server. Opening
-    raises OSError when the port is taken.
+    raises OSError when the port is taken. `merchants` have worlds of their own, by name, under `/merchants/<name>`.
     """
 
-    def __init__(self, world: World, port: int = 0) -> None:
+    def __init__(self, world: World, port: int = 0, merchants: Mapping[str, World] = MappingProxyType({})) -> None:
         self.world = world
         self._listener = _listen(port)
         self.url = f"http://{HOST}:{self._listener.getsockname()[1]}"
         self.swap_url = f"{self.url}/swap"
         self.sparklayer_url = f"{self.url}/sparklayer"
         config = uvicorn.Config(
-            create_app(lambda: self.world),
+            create_app(lambda: self.world, merchants),
             loop="asyncio",
             http=_Protocol,
             ws="none",
