@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test lint types layers real-data bench simulate mutants mutants-domain kills docs clean
+.PHONY: help demo test lint types layers real-data bench scaling simulate mutants mutants-domain kills docs clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ real-data: $(VENV)/dev.stamp  ## the main job on a real wholesaler's year, again
 
 bench: $(VENV)/dev.stamp  ## speed and memory against their targets
 	$(BIN)/python scripts/speed.py
+
+scaling: $(VENV)/dev.stamp  ## throughput of one worker to eight over one PostgreSQL
+	$(BIN)/python scripts/scaling.py
 
 simulate: $(VENV)/dev.stamp  ## seeded days of faults: SEEDS=10000 many, SEED=123 one of them, told and shrunk
 	$(BIN)/python -m tests.simulation $(if $(SEED),$(SEED),--seeds $(or $(SEEDS),200) --first $(or $(FIRST),1))
