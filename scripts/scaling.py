@@ -378,8 +378,9 @@ def _waiting(database: Engine) -> int:
 
 
 def _connections(database: Engine) -> int:
-    mine = "pid <> pg_backend_pid() AND datname = current_database()"
-    return int(_ask(database, f"SELECT count(*) - 1 FROM pg_stat_activity WHERE {mine}"))  # the one that held them back
+    """Those of the workers: neither this one nor the one that held them back."""
+    clients = "backend_type = 'client backend' AND datname = current_database()"
+    return int(_ask(database, f"SELECT count(*) - 2 FROM pg_stat_activity WHERE {clients}"))
 
 
 def _is_done(database: Engine, scene: Scene) -> bool:
