@@ -108,12 +108,12 @@ def test_sites_side_by_side_share_one_connection_to_the_database(
     url = store.engine.url.render_as_string(hide_password=False)
     sold(world)
     approved(world)
-    sites = [
-        load_settings(
-            server.environment() | {"SWAPSYNC_SITE": slug, "SWAPSYNC_EFFECTS_FROM": "2026-03-01T00:00:00Z"}, tmp_path
-        ).sites[0]
-        for slug in ("acme", "beta", "gamma")
-    ]
+    environ = server.environment() | {
+        "SWAPSYNC_EFFECTS_FROM": "2026-03-01T00:00:00Z",
+        "SWAPSYNC_SWAP_REQUESTS_PER_MINUTE": "1000",  # each request is counted in the store
+        "SWAPSYNC_SPARKLAYER_REQUESTS_PER_MINUTE": "1000",
+    }
+    sites = [load_settings(environ | {"SWAPSYNC_SITE": slug}, tmp_path).sites[0] for slug in ("acme", "beta", "gamma")]
     narrow = Store(url)
     try:
         reports = run_sites(sites, narrow, clock, tuple(JOBS))
