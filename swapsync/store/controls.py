@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, select
+from sqlalchemy import Connection, Row, bindparam, delete, select
 
 from swapsync.moments import to_text
 from swapsync.store.db import table, upsert
@@ -12,6 +12,11 @@ from swapsync.store.events import Event, record_events
 from swapsync.store.tables import JobControlRow
 
 controls = table(JobControlRow)
+_PAUSED = (  # each job asks, so it is built once
+    select(controls)
+    .where(controls.c.site.in_(bindparam("of_sites", expanding=True)))
+    .order_by(controls.c.site, controls.c.job)
+)
 
 
 def pause(connection: Connection, site: str, job: str, *, actor: str, reason: str, now: datetime) -> None:
@@ -36,9 +41,7 @@ def resume(connection: Connection, site: str, jobs: Iterable[str], *, actor: str
 
 def paused(connection: Connection, sites: Collection[str]) -> list[Row[Any]]:
     """What is paused at these sites, the pause of all jobs first."""
-    return list(
-        connection.execute(select(controls).where(controls.c.site.in_(sites)).order_by(controls.c.site, controls.c.job))
-    )
+    return list(connection.execute(_PAUSED, {"of_sites": list(sites)}))
 
 
 def why_paused(connection: Connection, site: str, job: str) -> str | None:

@@ -13,6 +13,15 @@ from swapsync.store.events import SWAPSYNC, Event, events, record_events
 from swapsync.store.tables import ExceptionRow, RulingRow
 
 exceptions, rulings = table(ExceptionRow), table(RulingRow)
+_OPEN_OF_CODE = (  # asked for so often that it is built once
+    select(exceptions)
+    .where(
+        exceptions.c.site == bindparam("of_site"),
+        exceptions.c.status == "open",
+        exceptions.c.code == bindparam("of_code"),
+    )
+    .order_by(exceptions.c.id)
+)
 
 Key = tuple[str, str, str]
 OPENED, REOPENED, CHANGED = "exception_opened", "exception_reopened", "exception_changed"
@@ -65,13 +74,7 @@ def open_of_returns(connection: Connection, site: str, return_ids: Collection[st
 
 def open_of_code(connection: Connection, site: str, code: Code) -> list[Row[Any]]:
     """Open exceptions of one kind."""
-    return list(
-        connection.execute(
-            select(exceptions)
-            .where(exceptions.c.site == site, exceptions.c.status == "open", exceptions.c.code == code)
-            .order_by(exceptions.c.id)
-        )
-    )
+    return list(connection.execute(_OPEN_OF_CODE, {"of_site": site, "of_code": code}))
 
 
 def settle(

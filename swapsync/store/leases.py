@@ -29,6 +29,16 @@ _SAME = and_(
 # Every transaction of a job says some of these; they are built once, because that takes longer than to execute them.
 _VERIFY = select(leases.c.token).where(_SAME).with_for_update()
 _RENEW = update(leases).where(_SAME).values(expires_at=bindparam("until"))
+_TAKE = (
+    update(leases)
+    .where(
+        leases.c.site == bindparam("of_site"),
+        leases.c.name == bindparam("of_name"),
+        or_(leases.c.expires_at <= bindparam("now"), leases.c.expires_at > bindparam("at_most")),
+    )
+    .values(holder=bindparam("by"), expires_at=bindparam("until"), token=leases.c.token + 1)
+    .returning(leases.c.token)
+)
 _RENEW_CLAIMS = (
     update(outbox)
     .where(
@@ -67,13 +77,9 @@ def take(connection: Connection, site: str, name: str, holder: str, now: datetim
 
     One that runs out later than any can was taken before the clock was set back: it counts for nothing.
     """
-    is_free = or_(leases.c.expires_at <= now, leases.c.expires_at > now + 2 * LEASE)
-    token = connection.execute(
-        update(leases)
-        .where(leases.c.site == site, leases.c.name == name, is_free)
-        .values(holder=holder, expires_at=now + LEASE, token=leases.c.token + 1)
-        .returning(leases.c.token)
-    ).scalar()
+    of = {"of_site": site, "of_name": name}
+    until = {"now": now, "at_most": now + 2 * LEASE, "until": now + LEASE}
+    token = connection.execute(_TAKE, {**of, **until, "by": holder}).scalar()
     if token is None:
         row = {"site": site, "name": name, "holder": holder, "expires_at": now + LEASE, "token": 1}
         token = insert_new(connection, LeaseRow, [row])

@@ -8,13 +8,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import cache
 from typing import Any
 
 from sqlalchemy import (
+    BindParameter,
     ColumnElement,
     Connection,
     FromClause,
     Row,
+    Select,
     and_,
     bindparam,
     case,
@@ -121,6 +124,14 @@ def claim(
     to look at it first. One that a worker was given before is given out all the same, as ``overtaken``: it may stand
     outside by now, so it is to be looked for, and not to be sent.
     """
+    found = {"of_site": site, "now": now, "worker": lease.worker, "shared_now": shared_now, "most": limit}
+    rows = list(connection.execute(_claimable(kind), found))
+    _set(connection, [{"of_id": row.id} for row in rows], claimed_by=lease.worker, claimed_until=shared_now + LEASE)
+    return rows
+
+
+@cache  # it takes longer to build than to execute
+def _claimable(kind: Kind) -> Select[Any]:
     earlier = outbox.alias()
     waits = exists().where(
         earlier.c.site == outbox.c.site,
@@ -131,23 +142,19 @@ def claim(
         earlier.c.kind.in_((kind, Kind.CREDIT)),
         ~_overtaken(earlier),
     )
-    rows = list(
-        connection.execute(
-            select(outbox, _overtaken(outbox).label("overtaken"))
-            .where(
-                *_due(site, kind, now),
-                outbox.c.claimed_by != lease.worker,
-                or_(outbox.c.claimed_until.is_(None), outbox.c.claimed_until <= shared_now),
-                ~waits,
-                or_(~_overtaken(outbox), outbox.c.claimed_by != ""),
-            )
-            .order_by(outbox.c.id)
-            .limit(limit)
-            .with_for_update(skip_locked=True, of=outbox)
+    return (
+        select(outbox, _overtaken(outbox).label("overtaken"))
+        .where(
+            *_due(bindparam("of_site"), kind, bindparam("now")),
+            outbox.c.claimed_by != bindparam("worker"),
+            or_(outbox.c.claimed_until.is_(None), outbox.c.claimed_until <= bindparam("shared_now")),
+            ~waits,
+            or_(~_overtaken(outbox), outbox.c.claimed_by != ""),
         )
+        .order_by(outbox.c.id)
+        .limit(bindparam("most"))
+        .with_for_update(skip_locked=True, of=outbox)
     )
-    _set(connection, [{"of_id": row.id} for row in rows], claimed_by=lease.worker, claimed_until=shared_now + LEASE)
-    return rows
 
 
 def verify_claims(connection: Connection, ids: Sequence[int], lease: Lease) -> None:
@@ -160,7 +167,9 @@ def verify_claims(connection: Connection, ids: Sequence[int], lease: Lease) -> N
             raise LostLease("another worker took over these deliveries; what was not noted yet is left to it")
 
 
-def _due(site: str, kind: Kind, now: datetime) -> tuple[ColumnElement[bool], ...]:
+def _due(
+    site: str | BindParameter[str], kind: Kind, now: datetime | BindParameter[datetime]
+) -> tuple[ColumnElement[bool], ...]:
     return (outbox.c.site == site, outbox.c.kind == kind, is_open(outbox), outbox.c.next_attempt_at <= now)
 
 
