@@ -78,7 +78,10 @@ def _is_text(argument: str) -> bool:
 
 
 def main() -> NoReturn:
-    """The entry point. Exit codes: 0 done, 1 a job or the store failed, 2 usage or settings, 3 differences, 130 interrupted."""
+    """The entry point.
+
+    Exit codes: 0 done, 1 a job or the store failed, 2 usage or settings, 3 differences, 130 interrupted.
+    """
     from swapsync.cli.context import UserError, complain
 
     atexit.register(gc.freeze)  # what is alive at the end goes with the process; collecting it first takes 0.1 s

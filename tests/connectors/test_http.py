@@ -231,10 +231,11 @@ def test_a_success_whose_body_is_cut_off_is_still_a_success(raw_server: RawServe
     assert connect(raw_server.url).request("POST", "/things", json={}, repeatable=False) is None
 
 
+LONG = f"[{' ' * 198}]"
 TRICKLING = {
-    "counted": f"HTTP/1.1 200 OK\r\n{JSON_HEADERS}Content-Length: 200\r\n\r\n[{' ' * 198}]".encode(),
-    "chunked": f"HTTP/1.1 200 OK\r\n{JSON_HEADERS}Transfer-Encoding: chunked\r\n\r\nc8\r\n[{' ' * 198}]\r\n0\r\n\r\n".encode(),
-    "unending": f"HTTP/1.1 200 OK\r\n{JSON_HEADERS}\r\n[{' ' * 198}]".encode(),
+    "counted": f"HTTP/1.1 200 OK\r\n{JSON_HEADERS}Content-Length: 200\r\n\r\n{LONG}".encode(),
+    "chunked": f"HTTP/1.1 200 OK\r\n{JSON_HEADERS}Transfer-Encoding: chunked\r\n\r\nc8\r\n{LONG}\r\n0\r\n\r\n".encode(),
+    "neither": f"HTTP/1.1 200 OK\r\n{JSON_HEADERS}\r\n{LONG}".encode(),
 }
 
 
