@@ -25,6 +25,8 @@ CONNECTIONS = 8
 one connection while it asks for another, so many more threads than this can share them."""
 BUSY_TIMEOUT = timedelta(minutes=1)
 """So long a transaction waits for the write lock of a SQLite store."""
+BACKUP = 1
+"""The ``user_version`` of a SQLite file that is a backup, until it is restored."""
 _UPGRADE_LOCK = 0x53574150
 """The number under which one process at a time changes a PostgreSQL schema; the others then find nothing to do."""
 _MIGRATIONS = Path(__file__).parent / "migrations"
@@ -134,9 +136,32 @@ class Store:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
 
-    def require_current(self) -> None:
-        """Upgrades an empty or older SQLite store by itself; asks for ``swapsync db upgrade`` elsewhere."""
-        if self.revision() == HEAD:
+    def require_in_place(self) -> None:
+        """Raises StoreError for a backup that was copied into place: it would do again what was done since."""
+        if not self.is_sqlite:
+            return
+        with self.reading() as connection:
+            if connection.exec_driver_sql("PRAGMA user_version").scalar() == BACKUP:
+                raise StoreError(
+                    "it is a backup: put it in place with swapsync db restore or, where it was copied there already, "
+                    "say so with swapsync db restored"
+                )
+
+    def put_in_place(self) -> None:
+        """Lets a backup be used as the store, which is noted in it as restored."""
+        if self.is_sqlite:
+            with self.transaction() as connection:
+                connection.exec_driver_sql("PRAGMA user_version = 0")
+
+    def require_current(self, *, backup: bool = False) -> None:
+        """Upgrades an empty or older SQLite store by itself; asks for ``swapsync db upgrade`` elsewhere.
+
+        Raises StoreError for a backup, unless one is wanted.
+        """
+        revision = self.revision()
+        if not backup:
+            self.require_in_place()
+        if revision == HEAD:
             return
         if not self.is_sqlite:
             raise StoreError("the database's schema is not this version's: run swapsync db upgrade")
@@ -163,8 +188,11 @@ class Store:
                 copy.close()
 
     def _copy_file(self, to: Path) -> None:
-        if not self.engine.url.database or not Path(self.engine.url.database).exists():
+        file = Path(self.engine.url.database or "")
+        if file.parent.is_dir() and not file.exists():  # nothing is stored yet
             return
+        self.revision()  # says what is wrong when it can't be opened
+        self.require_in_place()
         connection = self.engine.raw_connection()
         try:
             connection.cursor().execute("VACUUM INTO ?", (str(to),))
