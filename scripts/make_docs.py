@@ -56,7 +56,7 @@ decimal string, a moment is ISO 8601 in UTC. Settings come from the environment,
 | exit code | means |
 | --- | --- |
 | 0 | done, also when returns are held, exceptions are open or a single delivery gave up |
-| 1 | a job failed, or the doctor found a problem |
+| 1 | a job or the store failed, or the doctor found a problem |
 | 2 | wrong usage or settings; one line says what |
 | 3 | differences were found under `reconcile --fail-on-difference`, or `audit-trail verify` found the trail touched |
 | 130 | interrupted |

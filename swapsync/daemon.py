@@ -38,7 +38,7 @@ VISIT = "visit"
 STOP_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT})
 FINISH_WITHIN = 60
 """Seconds that running jobs have to finish after a signal; then each ends with the call, or the wait before a repeated
-call, that is under way: another minute at most with the default time limit of a call."""
+call, that is under way: another minute and a half at most with the default time limit of a call."""
 
 
 class AddressUnusable(Exception):

@@ -317,7 +317,11 @@ class _Frozen(BaseModel):
 class HttpSettings(_Frozen):
     """How a site's HTTP calls wait and retry."""
 
-    timeout_seconds: Seconds = Field(default=30, gt=0, description="time limit of one call, in seconds")
+    timeout_seconds: Seconds = Field(
+        default=30,
+        gt=0,
+        description="time limit of each wait for the other side, in seconds; a whole call may take twice that",
+    )
     max_attempts: Whole = Field(default=5, ge=1, description="how often a call is tried in all")
     backoff_seconds: Seconds = Field(
         default=1, ge=0, description="first wait before a retry, in seconds; it doubles, jittered, to at most 60 s"

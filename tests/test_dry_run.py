@@ -21,7 +21,7 @@ from swapsync.jobs.workplace import Workplace
 from swapsync.sandbox.demo_data import seed_demo
 from swapsync.sandbox.server import Sandbox
 from swapsync.sandbox.world import World
-from swapsync.store import leases, runs
+from swapsync.store import controls, leases, runs
 from swapsync.store.db import Store
 from swapsync.store.outbox import Kind
 from tests.conftest import Desk, FixedClock, run
@@ -123,6 +123,18 @@ def test_jobs_that_are_not_asked_for_are_neither_run_nor_planned(desk: Desk, wor
     plan = dry(desk(), "poll_returns", "poll_orders", "reconcile", "push_status")
     assert [record.job for record in plan.runs] == ["poll_returns", "poll_orders", "reconcile", "plan"]
     assert {write.kind for write in plan.writes} == {Kind.NOTE}
+
+
+def test_while_reconcile_is_paused_the_plan_holds_only_what_is_decided_already(
+    desk: Desk, world: World, store: Store, clock: FixedClock
+) -> None:
+    s.order(world)
+    s.returned(world, **s.APPROVED)
+    place = desk()
+    run(place, "poll_returns", "poll_orders")
+    with store.transaction() as connection:
+        controls.pause(connection, "default", "reconcile", actor="ada", reason="month-end", now=clock.now())
+    assert dry(place).writes == []
 
 
 def test_a_dry_reconcile_compares_and_plans_on_a_copy(desk: Desk, world: World, clock: FixedClock) -> None:

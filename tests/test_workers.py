@@ -204,6 +204,38 @@ def test_a_pause_is_heard_by_a_running_daemon(desk: Desk, clock: FixedClock) -> 
     assert recorded(place) == [("reconcile", "skipped", "paused by ada since 2026-03-10T12:00:00Z: month-end")]
 
 
+def test_while_reconcile_is_paused_nothing_is_decided_and_what_was_decided_is_delivered(
+    desk: Desk, world: World, store: Store, clock: FixedClock
+) -> None:
+    sold(world)
+    sold(world, platform_id="5002", visible="#5002")
+    approved(world)
+    approved(world, return_id="ret-2", rma_number="R2", order_id="5002", order_name="#5002")
+    place = desk()
+    run(place, "poll_returns", "poll_orders", "reconcile")
+    with store.transaction() as connection:
+        controls.pause(connection, "default", "reconcile", actor="ada", reason="month-end", now=clock.now())
+    clock.forward(minutes=20)
+    world.swap.change_return("ret-2", total=24)
+
+    assert run(place)["push_credits"].remarks == [
+        "what follows from these credits is not decided yet; "
+        "reconcile: paused by ada since 2026-03-10T12:00:00Z: month-end"
+    ]
+
+    assert (credited(world), credited(world, "5002")) == (["-48.00"], [])
+    assert noted_credits(world) == []
+    with store.transaction() as connection:
+        controls.resume(connection, "default", ["reconcile"], actor="ada", now=clock.now())
+    run(place)
+    assert (credited(world), credited(world, "5002")) == (["-48.00"], ["-48.00"])
+    assert len(noted_credits(world)) == 1
+
+
+def noted_credits(world: World) -> list[str]:
+    return [note["body"] for note in world.sparklayer.history("5001") if "credit note" in note["body"]]
+
+
 def test_what_can_not_be_paused_or_resumed_is_said(swapsync: Any) -> None:
     with pytest.raises(UserError, match="there is no such job"):
         swapsync("pause", "--job", "push_money", "--reason", "x")

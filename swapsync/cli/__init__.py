@@ -78,7 +78,10 @@ def _is_text(argument: str) -> bool:
 
 
 def main() -> NoReturn:
-    """The entry point. Exit codes: 0 done, 1 a job failed, 2 usage or settings, 3 differences, 130 interrupted."""
+    """The entry point.
+
+    Exit codes: 0 done, 1 a job or the store failed, 2 usage or settings, 3 differences, 130 interrupted.
+    """
     from swapsync.cli.context import UserError, complain
 
     atexit.register(gc.freeze)  # what is alive at the end goes with the process; collecting it first takes 0.1 s
@@ -94,4 +97,14 @@ def main() -> NoReturn:
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
+    except Exception as problem:
+        from loguru import logger
+
+        from swapsync.store.db import trouble
+
+        if (said := trouble(problem)) is None:
+            raise
+        logger.opt(exception=problem).debug("the store failed")
+        complain(f"{said}; what was done until then is stored: run it again once that is over")
+        sys.exit(1)
     sys.exit(0)

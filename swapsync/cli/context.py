@@ -63,10 +63,10 @@ def load(site: str | None = None, *, require_sites: bool = True) -> "Settings":
 
 
 @contextmanager
-def opened(settings: "Settings", *, dry_run: bool = False) -> "Iterator[Store]":
+def opened(settings: "Settings", *, dry_run: bool = False, backup: bool = False) -> "Iterator[Store]":
     """The staging store, at this version's schema; for a dry run a throw-away copy of it, and the store stays as it is.
 
-    Raises UserError when it can't be used.
+    Raises UserError when it can't be used; with ``backup`` it may be one that was copied into place.
     """
     from swapsync.store.db import Store, StoreError
 
@@ -77,7 +77,7 @@ def opened(settings: "Settings", *, dry_run: bool = False) -> "Iterator[Store]":
             if dry_run:
                 store = stack.enter_context(store.copied())
             else:
-                store.require_current()
+                store.require_current(backup=backup)
         except StoreError as error:
             raise UserError(f"SWAPSYNC_DATABASE_URL: {error}") from None
         yield store

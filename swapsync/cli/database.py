@@ -78,6 +78,7 @@ def backup(file: FileArgument) -> None:
         except BackupError as error:
             raise UserError(str(error)) from None
     typer.echo(f"{printable(file)}: {_described(copy)}")
+    typer.echo("Put it back with swapsync db restore, never by copying the file: docs/operations.md says why.")
 
 
 def restore(file: FileArgument, number: NumberOption = None, site: SiteOption = None) -> None:
@@ -114,15 +115,17 @@ def restore(file: FileArgument, number: NumberOption = None, site: SiteOption = 
 def restored(number: NumberOption = None, site: SiteOption = None) -> None:
     """Says that the store was restored by other means.
 
-    After pg_restore, say, and before anything runs on it again.
+    After pg_restore, or where a backup was copied into place; before anything runs on it again.
     """
     from swapsync.clock import Clock
     from swapsync.jobs.restored import mark_restored
 
     settings = load(require_sites=False)
-    with opened(settings) as store:
+    with opened(settings, backup=True) as store:
         numbers = _numbers(store, site, number)
         mark_restored(store, Clock().now(), actor(), numbers=numbers, site=site)
+        if site is None:
+            store.put_in_place()
     typer.echo("noted: for every return of the time before, swapsync looks before it writes (docs/operations.md)")
 
 

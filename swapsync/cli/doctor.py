@@ -109,6 +109,7 @@ def _database(settings: "Settings") -> "tuple[Check, dict[str, datetime] | None]
             if file and not (Path(file).exists() and Path(file).stat().st_size):
                 return Check(None, "database", "ok", f"{where}: empty; the first sync creates the schema"), {}
             revision = store.revision()
+            store.require_in_place()
             if revision == HEAD:
                 return Check(None, "database", "ok", f"{where}: schema {revision}"), _fixed_cut_overs(store)
             return _outdated(where, revision, HEAD, store.is_sqlite), None if revision else {}

@@ -43,6 +43,8 @@ Transport = requests.adapters.BaseAdapter
 
 MAX_WAIT_SECONDS = 60
 _MAX_BODY_BYTES = 64 * 2**20
+_WHOLE_CALL = 2
+"""So many times the time limit of a single wait a whole call may take; what trickles in is given up then."""
 _MAX_TEXT = 300
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _USER_AGENT = f"swapsync/{version('swapsync')}"
@@ -134,6 +136,7 @@ class Connection:
     ) -> None:
         """``timeout`` and ``backoff`` (the first wait) are in seconds; without a ``budget`` there is no rate limit.
 
+        ``timeout`` is for each wait for the other side; a whole call may take twice that.
         ``credentials_hint`` names the settings to check when the credentials are rejected. No text of an exception
         ever holds one of the ``secrets``, or a token of ``bearer``. ``transport``: how requests travel; by default over
         HTTP. ``read_only``: whatever isn't a read is refused before it leaves.
@@ -229,7 +232,7 @@ class Connection:
             count("rate_limit_waits", self.name)
             count("rate_limit_wait_seconds", self.name, amount=waited)
         self.sent["read" if call.reads else "write"] += 1
-        started = time.perf_counter()
+        started = time.monotonic()
         status, body, trouble = 0, b"", None
         try:
             request = requests.PreparedRequest()
@@ -239,13 +242,13 @@ class Connection:
             request.prepare_body(call.data, None)
             with self._transport.send(request, timeout=self._timeout, **self._environment) as response:
                 status = response.status_code
-                body = _bounded_body(response)
+                body = _bounded_body(response, started + _WHOLE_CALL * self._timeout)
         except (OSError, urllib3.exceptions.HTTPError) as error:  # all of requests' own errors are OSErrors
             if isinstance(error, ValueError):  # a URL or header that could never be sent; its text quotes the value
                 raise ValueError(f"{self.name}: the request is not valid ({type(error).__name__})") from None
             trouble = error
         count("requests", self.name, _outcome(status))
-        milliseconds = round((time.perf_counter() - started) * 1000)
+        milliseconds = round((time.monotonic() - started) * 1000)
         logger.debug(
             "{} {} {} {} {} ms", self.name, call.method, _without_email(call.path), status or "-", milliseconds
         )
@@ -322,13 +325,16 @@ def _proxies_and_certificates(base_url: str) -> Mapping[str, Any]:
     return session.merge_environment_settings(base_url, {}, True, None, None)
 
 
-def _bounded_body(response: requests.Response) -> bytes:
+def _bounded_body(response: requests.Response, deadline: float) -> bytes:
+    """The whole body; each read takes what is there by then, so that one that trickles is noticed."""
     chunks = []
     left = _MAX_BODY_BYTES
-    for chunk in response.iter_content(2**20):
+    while chunk := response.raw.read1(2**16, decode_content=True):
         left -= len(chunk)
         if left < 0:
             raise requests.exceptions.ContentDecodingError(f"it is longer than {_MAX_BODY_BYTES} bytes")
+        if time.monotonic() > deadline:
+            raise requests.ReadTimeout("it came so slowly that it timed out")
         chunks.append(chunk)
     return b"".join(chunks)
 

@@ -28,7 +28,7 @@ from swapsync.jobs.workplace import JobError, Tally, Workplace
 from swapsync.log import new_trace
 from swapsync.settings import SiteSettings
 from swapsync.store import controls, leases, runs
-from swapsync.store.db import CONNECTIONS, Store
+from swapsync.store.db import CONNECTIONS, Store, trouble
 from swapsync.store.leases import LostLease
 from swapsync.store.request_budget import SharedBudget
 
@@ -165,8 +165,12 @@ def run_job(
                 error = str(problem)
                 logger.error("{} failed: {}", name, error)
             except Exception as problem:  # noqa: BLE001 - one job's bug must not stop the others; it is logged in full
-                error = f"{type(problem).__name__}: {problem}"
-                logger.exception("{} failed unexpectedly", name)
+                if error := trouble(problem):
+                    logger.error("{} failed: {}", name, error)
+                    logger.opt(exception=problem).debug("{} failed", name)
+                else:
+                    error = f"{type(problem).__name__}: {problem}"
+                    logger.exception("{} failed unexpectedly", name)
         now = place.clock.now()
         record = RunRecord(
             name,

@@ -63,7 +63,8 @@ def plan_sites(sites: Sequence[SiteSettings], copy: Store, clock: Clock, jobs: S
         for job in jobs:
             if job not in DELIVERED_BY.values():
                 plan.runs.append(run_job(place, job, JOBS[job]))
-        add_plan(place, plan, jobs)
+        paused = {run.job for run in plan.runs if run.status == "skipped"}
+        add_plan(place, plan, [job for job in jobs if job not in paused])
         return plan
 
     with ThreadPoolExecutor(max_workers=min(SITES_AT_ONCE, len(sites) or 1)) as pool:

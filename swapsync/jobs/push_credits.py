@@ -13,7 +13,7 @@ from swapsync.jobs.delivery import Outcome, attempt, deliver, note_outcome, noti
 from swapsync.jobs.reconcile import reconcile
 from swapsync.jobs.restored import look_for_credits, note_look
 from swapsync.jobs.workplace import Tally, Workplace
-from swapsync.store import outbox
+from swapsync.store import controls, outbox
 from swapsync.store.cases import credit_notes
 from swapsync.store.events import Event, record_events
 from swapsync.store.outbox import Kind
@@ -21,7 +21,7 @@ from swapsync.store.staging import mark_dirty, returns
 
 
 def push_credits(place: Workplace, tally: Tally) -> None:
-    """Delivers the credits that are due, then lets what follows from a delivered credit be decided."""
+    """Delivers the credits that are due, then lets what follows from them be decided, unless reconcile is paused."""
     if not place.site.push_credits:
         tally.remarks.append("credits are switched off for this site (push_credits)")
         return
@@ -29,7 +29,16 @@ def push_credits(place: Workplace, tally: Tally) -> None:
         deliver(place, tally, Kind.CREDIT, lambda rows: _batch(place, rows))
     finally:
         if tally.sent:
-            reconcile(place, Tally())
+            _decide_what_follows(place, tally)
+
+
+def _decide_what_follows(place: Workplace, tally: Tally) -> None:
+    with place.store.reading() as connection:
+        pause = controls.why_paused(connection, place.slug, "reconcile")
+    if pause:
+        tally.remarks.append(f"what follows from these credits is not decided yet; reconcile: {pause}")
+    else:
+        reconcile(place, Tally())
 
 
 def _batch(place: Workplace, rows: list[Row[Any]]) -> Outcome:

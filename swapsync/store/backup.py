@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from swapsync.store.db import HEAD, Store
+from swapsync.store.db import BACKUP, HEAD, Store
 
 
 class BackupError(Exception):
@@ -47,6 +47,7 @@ def back_up(store: Store, target: Path) -> Copy:
             with closing(sqlite3.connect(part, isolation_level=None)) as copy:
                 source.backup(copy)
                 copy.execute("PRAGMA journal_mode = DELETE")  # one file, with nothing beside it
+                copy.execute(f"PRAGMA user_version = {BACKUP}")  # copied into place, it is noticed
         found = verify(part)
         if found.counts != expected:
             raise BackupError("the copy does not hold what the store holds; try again")
@@ -98,6 +99,7 @@ def restore(database: Path, file: Path, now: datetime, mark: Callable[[Store, di
     try:
         store.upgrade()
         mark(store, numbers)
+        store.put_in_place()
     except BaseException:
         store.close()
         _remove(part)

@@ -1,8 +1,9 @@
 """The database itself: engine, unit of work, bulk upsert, migrations. Only ``Store.transaction`` commits."""
 
+import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,7 +12,8 @@ from typing import Any, Self, TypeVar, cast
 import orjson
 from sqlalchemy import Connection, Engine, Table, create_engine, event, inspect, text
 from sqlalchemy.dialects import sqlite
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, NoSuchModuleError
+from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from sqlalchemy.pool import QueuePool
 from sqlmodel import SQLModel
 
@@ -21,6 +23,10 @@ HEAD = "0002"
 CONNECTIONS = 8
 """So many connections to the database a process has at most. A transaction is a matter of milliseconds, and never holds
 one connection while it asks for another, so many more threads than this can share them."""
+BUSY_TIMEOUT = timedelta(minutes=1)
+"""So long a transaction waits for the write lock of a SQLite store."""
+BACKUP = 1
+"""The ``user_version`` of a SQLite file that is a backup, until it is restored."""
 _UPGRADE_LOCK = 0x53574150
 """The number under which one process at a time changes a PostgreSQL schema; the others then find nothing to do."""
 _MIGRATIONS = Path(__file__).parent / "migrations"
@@ -28,6 +34,21 @@ _MIGRATIONS = Path(__file__).parent / "migrations"
 
 class StoreError(Exception):
     """The database can't be used as it is; the message says what to do."""
+
+
+def trouble(error: BaseException) -> str | None:
+    """What is wrong with the database when it is locked, lost or full, in one line without statement and values.
+
+    None for any other error: one that says that a statement was wrong is a bug of ours.
+    """
+    if isinstance(error, NoConnectionFree):
+        return "the store is busy: no connection to it came free in time"
+    if not isinstance(error, DBAPIError | sqlite3.Error) or isinstance(error, IntegrityError | DataError):
+        return None
+    said = _first_line(error)
+    if "database is locked" in said:
+        return "the store is locked: another process has been writing to it for longer than this one waits"
+    return f"the store failed: {said}"
 
 
 def table(model: type[SQLModel]) -> Table:
@@ -115,9 +136,32 @@ class Store:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
 
-    def require_current(self) -> None:
-        """Upgrades an empty or older SQLite store by itself; asks for ``swapsync db upgrade`` elsewhere."""
-        if self.revision() == HEAD:
+    def require_in_place(self) -> None:
+        """Raises StoreError for a backup that was copied into place: it would do again what was done since."""
+        if not self.is_sqlite:
+            return
+        with self.reading() as connection:
+            if connection.exec_driver_sql("PRAGMA user_version").scalar() == BACKUP:
+                raise StoreError(
+                    "it is a backup: put it in place with swapsync db restore or, where it was copied there already, "
+                    "say so with swapsync db restored"
+                )
+
+    def put_in_place(self) -> None:
+        """Lets a backup be used as the store, which is noted in it as restored."""
+        if self.is_sqlite:
+            with self.transaction() as connection:
+                connection.exec_driver_sql("PRAGMA user_version = 0")
+
+    def require_current(self, *, backup: bool = False) -> None:
+        """Upgrades an empty or older SQLite store by itself; asks for ``swapsync db upgrade`` elsewhere.
+
+        Raises StoreError for a backup, unless one is wanted.
+        """
+        revision = self.revision()
+        if not backup:
+            self.require_in_place()
+        if revision == HEAD:
             return
         if not self.is_sqlite:
             raise StoreError("the database's schema is not this version's: run swapsync db upgrade")
@@ -144,8 +188,11 @@ class Store:
                 copy.close()
 
     def _copy_file(self, to: Path) -> None:
-        if not self.engine.url.database or not Path(self.engine.url.database).exists():
+        file = Path(self.engine.url.database or "")
+        if file.parent.is_dir() and not file.exists():  # nothing is stored yet
             return
+        self.revision()  # says what is wrong when it can't be opened
+        self.require_in_place()
         connection = self.engine.raw_connection()
         try:
             connection.cursor().execute("VACUUM INTO ?", (str(to),))
@@ -225,7 +272,9 @@ def chunks(items: Sequence[T], size: int = 500) -> Iterator[Sequence[T]]:
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
     connection.isolation_level = None
-    connection.execute("PRAGMA busy_timeout = 60000")  # first, so that the others wait, too
+    connection.execute(
+        f"PRAGMA busy_timeout = {BUSY_TIMEOUT // timedelta(milliseconds=1)}"
+    )  # first, so that the others wait, too
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
 
@@ -235,5 +284,6 @@ def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
 
 
-def _first_line(error: DBAPIError) -> str:
-    return str(error.orig).strip().splitlines()[0]
+def _first_line(error: DBAPIError | sqlite3.Error) -> str:
+    said = str(error.orig if isinstance(error, DBAPIError) else error)
+    return said.strip().partition("\n")[0] or type(error).__name__

@@ -1,6 +1,7 @@
 """db backup, db restore and db restored, as people type them."""
 
 import re
+import shutil
 import sqlite3
 import sys
 from collections.abc import Callable
@@ -57,7 +58,8 @@ def test_a_backup_and_its_restore(swapsync: Callable[..., Ended], tmp_path: Path
     made = swapsync("db", "backup", "backup.db")
     assert (made.code, made.err) == (0, "")
     assert made.out.startswith("backup.db: schema 0002, every table verified; ")
-    assert re.search(r"; \d+ returns?, \d+ credit notes?, \d+ exceptions?, \d+ events?$", made.out)
+    assert re.search(r"; \d+ returns?, \d+ credit notes?, \d+ exceptions?, \d+ events?\n", made.out)
+    assert "swapsync db restore, never by copying the file" in made.out
 
     again = swapsync("db", "backup", "backup.db")
     assert (again.code, again.err) == (2, "swapsync: backup.db exists already; nothing was overwritten\n")
@@ -70,6 +72,33 @@ def test_a_backup_and_its_restore(swapsync: Callable[..., Ended], tmp_path: Path
     assert restored_at
     assert number == 41
     assert swapsync("sync").code == 0
+
+
+@one_store_is_enough
+def test_a_backup_that_was_copied_into_place_is_refused_until_that_is_said(
+    swapsync: Callable[..., Ended], tmp_path: Path
+) -> None:
+    swapsync("sync")
+    swapsync("db", "backup", "backup.db")
+    for beside in ("-wal", "-shm"):
+        (tmp_path / f"swapsync.db{beside}").unlink(missing_ok=True)
+    shutil.copyfile(tmp_path / "backup.db", tmp_path / "swapsync.db")
+
+    for command in (("sync",), ("sync", "--dry-run"), ("status",), ("db", "backup", "again.db")):
+        refused = swapsync(*command)
+        assert (refused.code, refused.out) == (2, "")
+        assert refused.err == (
+            "swapsync: SWAPSYNC_DATABASE_URL: it is a backup: put it in place with swapsync db restore or, where it "
+            "was copied there already, say so with swapsync db restored\n"
+        )
+    assert "it is a backup" in swapsync("doctor").out
+    assert swapsync("db", "restored", "--site", "default").code == 0
+    assert swapsync("sync").code == 2, "the other sites of the store are not marked yet"
+    assert swapsync("db", "restored").code == 0
+
+    assert swapsync("sync").code == 0
+    with sqlite3.connect(tmp_path / "swapsync.db") as connection:
+        assert connection.execute("SELECT count(*) FROM site WHERE restored_at IS NULL").fetchone() == (0,)
 
 
 @one_store_is_enough

@@ -1,7 +1,9 @@
 """A connection whose waits are recorded, and a server that misbehaves below HTTP."""
 
+import contextlib
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -54,11 +56,15 @@ def connect(clock: RecordingClock) -> Connect:
 
 
 class RawServer:
-    """Answers each connection with the next of the given byte strings and closes it; with none left, says nothing."""
+    """Answers each connection with the next of the given byte strings and closes it; with none left, says nothing.
+
+    ``trickles``: the body comes byte by byte, one every so many seconds.
+    """
 
     def __init__(self) -> None:
         self.answers: list[bytes] = []
         self.requests: list[bytes] = []
+        self.trickles = 0.0
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._open: list[socket.socket] = []
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
@@ -78,9 +84,17 @@ class RawServer:
             if not self.answers:
                 self._open.append(connection)
                 continue
-            connection.sendall(self.answers.pop(0))
-            connection.shutdown(socket.SHUT_RDWR)
+            with contextlib.suppress(ConnectionError):  # the client gave up
+                self._answer(connection, self.answers.pop(0))
+                connection.shutdown(socket.SHUT_RDWR)
             connection.close()
+
+    def _answer(self, connection: socket.socket, answer: bytes) -> None:
+        head, end, body = answer.partition(b"\r\n\r\n")
+        connection.sendall(head + end)
+        for part in [body[i : i + 1] for i in range(len(body))] if self.trickles else [body]:
+            connection.sendall(part)
+            time.sleep(self.trickles)
 
     def close(self) -> None:
         self._listener.shutdown(socket.SHUT_RDWR)

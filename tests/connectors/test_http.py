@@ -2,6 +2,7 @@
 
 import ssl
 import threading
+import time
 from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -228,6 +229,40 @@ def test_an_answer_cut_off_in_its_body_is_asked_for_again(raw_server: RawServer,
 def test_a_success_whose_body_is_cut_off_is_still_a_success(raw_server: RawServer, connect: Connect) -> None:
     raw_server.answers = [CUT_OFF]
     assert connect(raw_server.url).request("POST", "/things", json={}, repeatable=False) is None
+
+
+LONG = f"[{' ' * 198}]"
+TRICKLING = {
+    "counted": f"HTTP/1.1 200 OK\r\n{JSON_HEADERS}Content-Length: 200\r\n\r\n{LONG}".encode(),
+    "chunked": f"HTTP/1.1 200 OK\r\n{JSON_HEADERS}Transfer-Encoding: chunked\r\n\r\nc8\r\n{LONG}\r\n0\r\n\r\n".encode(),
+    "neither": f"HTTP/1.1 200 OK\r\n{JSON_HEADERS}\r\n{LONG}".encode(),
+}
+
+
+@pytest.mark.parametrize("answer", TRICKLING.values(), ids=TRICKLING)
+def test_an_answer_that_trickles_in_is_given_up_after_twice_the_time_limit(
+    answer: bytes, raw_server: RawServer, connect: Connect
+) -> None:
+    raw_server.answers, raw_server.trickles = [answer], 0.1
+    began = time.monotonic()
+    with pytest.raises(BadAnswer, match="the answer broke off: it came so slowly that it timed out"):
+        connect(raw_server.url, timeout=0.5, max_attempts=1).request("GET", "/things", repeatable=True)
+    assert 1 <= time.monotonic() - began < 10, "it would have taken 20 s"
+
+
+def test_a_write_whose_answer_trickles_in_is_as_its_status_says(raw_server: RawServer, connect: Connect) -> None:
+    done, failed = TRICKLING["counted"], TRICKLING["counted"].replace(b"200 OK", b"502 Bad Gateway")
+    raw_server.answers, raw_server.trickles = [done, failed], 0.1
+    connection = connect(raw_server.url, timeout=0.3)
+    assert connection.request("POST", "/things", json={}, repeatable=False) is None
+    with pytest.raises(InDoubt, match="whether it took effect is not known"):
+        connection.request("POST", "/things", json={}, repeatable=False)
+
+
+def test_an_answer_that_trickles_in_within_the_time_limit_is_taken(raw_server: RawServer, connect: Connect) -> None:
+    raw_server.answers = [f"HTTP/1.1 200 OK\r\n{JSON_HEADERS}Content-Length: 6\r\n\r\n[1, 2]".encode()]
+    raw_server.trickles = 0.01
+    assert connect(raw_server.url).request("GET", "/things", repeatable=True) == [1, 2]
 
 
 def test_a_success_whose_body_is_not_json_is_still_a_success(remote: Any, connect: Connect) -> None:
