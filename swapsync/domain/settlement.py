@@ -303,10 +303,11 @@ class _Book:
             self._say(7, Verdict.NOTES, "the buyers of return and order can't be compared, so nothing is concluded")
         if order.cancelled:
             self._hold_all(Code.ORDER_CHANGED, "", f"order {order.visible} was cancelled")
+        goods = self._goods_in_question()
         if self.facts.credited_basis:
-            self._check_unchanged()
+            self._check_unchanged(goods)
         if not self.frozen:
-            self._check_goods()
+            self._check_goods(goods)
         self._check_voids(order)
         self._check_payment(order)
 
@@ -318,13 +319,16 @@ class _Book:
         if ruling is not None and ruling.action is Action.DENY:
             self.frozen = self.denied = True
 
-    def _check_unchanged(self) -> None:
-        """Rule 3: whether the return still is what it was credited for, and Swap still says what was relied on."""
+    def _check_unchanged(self, goods: str) -> None:
+        """Rule 3: whether the return still is what it was credited for, and Swap still says what was relied on.
+
+        What that means for its ``goods`` is part of the question.
+        """
         ret = self.ret
         code = Code.RETURN_CHANGED_AFTER_CREDIT
         if self.facts.credited_basis != ret.basis():
             what = f"is {ret.status} now" if ret.called_off else "has other lines, order or currency now"
-            detail = f"the return {what} than when it was credited"
+            detail = "; ".join(filter(None, [f"the return {what} than when it was credited", goods]))
             self._hold_all(code, "", detail, about=ret.basis())
         relied_on_swap = {c.line_id for c in self.facts.credited} - {f.line_id for f in self.facts.findings}
         refused = ret.qc in (SwapQc.NOT_APPROVED, SwapQc.MISSING)
@@ -332,8 +336,15 @@ class _Book:
             detail = f"credited on Swap's word; Swap now says {ret.status}, {ret.delivery}, QC {ret.qc}"
             self._hold_all(code, "swap", detail)
 
-    def _check_goods(self) -> None:
-        """Whether the return still has the lines for which goods were counted, and announces as many."""
+    def _check_goods(self, goods: str) -> None:
+        """Asks about goods that the return does not announce, unless a person accepted the return as it is now."""
+        as_it_is = self.facts.rulings.get((Code.RETURN_CHANGED_AFTER_CREDIT, ""))
+        accepted = as_it_is and as_it_is.action is Action.ACCEPT and as_it_is.about == self.ret.basis()
+        if goods and not accepted:
+            self._hold_all(Code.RETURN_CHANGED_AFTER_CREDIT, "goods", goods, about=self.ret.basis())
+
+    def _goods_in_question(self) -> str:
+        """What was counted for lines that the return no longer has, and what came beyond what its lines announce."""
         lines = {line.line_id for line in self.ret.lines}
         came = [
             f"{units} x {sku} came"
@@ -354,13 +365,20 @@ class _Book:
                 announced = line.quantity * per_unit
                 if more := self._excess(line, sku, per_unit):
                     says.append(f"{announced + more} x {sku} came, and the return announces {announced} now")
-        if says:
-            self._hold_all(Code.RETURN_CHANGED_AFTER_CREDIT, "goods", "; ".join(says), about=self.ret.basis())
+        return "; ".join(says)
 
     def _excess(self, line: ReturnLine, sku: str, per_unit: int) -> int:
         """Units of a SKU that came for a line and that it does not announce any more."""
-        moved = self.facts.moved.get((line.line_id, sku), {})
-        return excess(line.quantity * per_unit, units=self._units(line, per_unit), moved=moved)
+        return excess(line.quantity * per_unit, units=self._units(line, per_unit), moved=self._moved(line, sku))
+
+    def _moved(self, line: ReturnLine, sku: str) -> Mapping[Step, int]:
+        """What moved of a SKU for a line; of a line that is no kit under whatever SKU, as it may have had another."""
+        parts = {part.sku for part in self.matches[line.line_id].kit}
+        moved = Counter[Step]()
+        for (line_id, of), steps in self.facts.moved.items():
+            if line_id == line.line_id and (of == sku or sku not in parts):
+                moved.update(steps)
+        return moved
 
     def _units(self, line: ReturnLine, per_unit: int) -> Counter[Condition]:
         """What was found of a line, in units of what moves."""
@@ -710,7 +728,7 @@ class _Book:
                     delivered=self.ret.delivered and not self.ret.called_off,
                     restock_announced=restock_announced,
                     units=self._units(line, per_unit),
-                    moved=self.facts.moved.get((line.line_id, sku), {}),
+                    moved=self._moved(line, sku),
                     write_off=line.line_id in self.written_off,
                     in_excess=self._excess(line, sku, per_unit),
                 )

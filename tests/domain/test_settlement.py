@@ -559,10 +559,8 @@ def test_a_return_that_changed_after_its_credit_does_nothing_more_and_a_person_d
     known = facts(a_return(**DELIVERED), finding(Condition.SELLABLE, 1))
     known = changed(after(known, decided(known)), **fields)
     decision = decided(replace(known, findings=(finding(Condition.SELLABLE, 4),)), order(sold(), sold("CUP")))
-    assert (
-        detail(decision, Code.RETURN_CHANGED_AFTER_CREDIT)
-        == "the return has other lines, order or currency now than when it was credited"
-    )
+    says = "the return has other lines, order or currency now than when it was credited"
+    assert detail(decision, Code.RETURN_CHANGED_AFTER_CREDIT).startswith(says)
     assert (decision.credit, decision.movements, decision.milestones) == ((), (), ())
     assert decision.settlement is Settlement.HELD
 

@@ -81,15 +81,25 @@ def test_a_line_that_only_has_another_name_is_not_credited_again() -> None:
     assert (money(decided(known)), decision.settlement, codes(decision)) == ([], CREDITED, [])
 
 
-def test_before_a_person_accepts_nothing_moves_at_all() -> None:
+def test_before_a_person_accepts_nothing_moves_at_all_and_the_goods_are_part_of_the_question() -> None:
     known = replace(credited(line(line_id="another")), rulings={})
     decision = decided(known)
     assert (codes(decision), money(decision), moves(decision)) == ([Code.RETURN_CHANGED_AFTER_CREDIT], [], [])
-    known = replace(
-        known, rulings={(Code.RETURN_CHANGED_AFTER_CREDIT, ""): Ruling(Action.ACCEPT, "", known.ret.basis())}
+    says = (
+        "the return has other lines, order or currency now than when it was credited; "
+        "4 x MUG came, for lines that the return no longer has"
     )
-    says = "4 x MUG came, for lines that the return no longer has"
-    assert detail(decided(known), Code.RETURN_CHANGED_AFTER_CREDIT) == says
+    assert detail(decision, Code.RETURN_CHANGED_AFTER_CREDIT) == says
+    accepts = {(Code.RETURN_CHANGED_AFTER_CREDIT, ""): Ruling(Action.ACCEPT, "", known.ret.basis())}
+    assert codes(decided(replace(known, rulings=accepts))) == []
+
+
+def test_what_a_person_accepted_is_not_what_the_return_became_since() -> None:
+    known = replace(credited(line(quantity=3)), rulings={})
+    accepts = {(Code.RETURN_CHANGED_AFTER_CREDIT, ""): Ruling(Action.ACCEPT, "", known.ret.basis())}
+    known = replace(known, rulings=accepts)
+    assert codes(decided(known)) == []
+    assert codes(decided(changed(known, lines=(line(quantity=2),)))) == [Code.RETURN_CHANGED_AFTER_CREDIT]
 
 
 @pytest.mark.parametrize("units", [(1, 3), (2, 2), (3, 1), (1, 1, 2)])
@@ -278,3 +288,14 @@ def test_a_whole_kit_is_not_what_its_part_was() -> None:
     known, _ = settled(facts(a_return(line("POT", 1), **APPROVED)), KIT_ORDER, WITH_KITS)
     known = accepted(changed(known, lines=(line("SET", 1, line_id="another"),)))
     assert money(decided(known, KIT_ORDER, WITH_KITS)) == [("another", 1, 4000, 800)]
+
+
+def test_what_moved_of_a_line_under_another_sku_counts_for_it() -> None:
+    known = facts(
+        a_return(line(line_id="l0", quantity=3), line(line_id="l2", quantity=1), **DELIVERED),
+        finding(Condition.SELLABLE, 2, line_id="l2"),
+        finding(Condition.SELLABLE, 2, line_id="l0"),
+    )
+    moved = {Step.RECEIVED: 2, Step.RESTOCKED: 2}
+    known = accepted(replace(known, moved={("l0", "CUP"): moved, ("l2", "MUG"): moved}, stock_skus={"l0": "CUP"}))
+    assert moves(decided(known)) == []

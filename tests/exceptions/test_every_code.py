@@ -172,6 +172,11 @@ def changed_after_the_credit(stage: Stage) -> None:
     on_the_line(item_count=2)(stage)
 
 
+def they_turn_up(stage: Stage) -> None:
+    s.found(stage.place, "sellable", 4)
+    stage.later()
+
+
 def vanished(stage: Stage) -> None:
     s.order(stage.world)
     s.returned(stage.world, **s.DELIVERED)
@@ -438,7 +443,7 @@ KINDS: dict[Code, Kind] = {
         },
     ),
     Code.INSPECTION_OVERDUE: Kind(waiting_for_the_warehouse, inspected),
-    Code.INSPECTION_SHORT: Kind(found("missing"), only_a_person, {Action.ACCEPT: ("", it_stays_closed)}),
+    Code.INSPECTION_SHORT: Kind(found("missing"), they_turn_up, {Action.ACCEPT: ("", it_stays_closed)}),
     Code.INSPECTION_REVIEW: Kind(
         a_return(line={"return_type": "Warranty"}),
         on_the_line(return_type="Refund"),
