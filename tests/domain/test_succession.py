@@ -92,6 +92,12 @@ def test_before_a_person_accepts_nothing_moves_at_all() -> None:
     assert detail(decided(known), Code.RETURN_CHANGED_AFTER_CREDIT) == says
 
 
+def test_a_line_that_has_another_name_is_not_credited_again_though_the_order_names_its_lines_anew_too() -> None:
+    known, of = credited(line(line_id="another")), order(sold(key="anew"))
+    known = replace(known, credited=tuple(replace(each, sku="MUG") for each in known.credited))
+    assert (money(decided(known, of)), codes(decided(known, of))) == ([], [])
+
+
 @pytest.mark.parametrize("units", [(1, 3), (2, 2), (3, 1), (1, 1, 2)])
 def test_a_line_that_was_split_is_not_credited_again(units: tuple[int, ...]) -> None:
     known = credited(*(line(quantity=n, line_id=f"l{i}") for i, n in enumerate(units)))
