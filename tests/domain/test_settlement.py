@@ -1335,7 +1335,8 @@ def test_findings_on_lines_that_the_return_does_not_have_hold_it_for_a_person() 
 
 def test_what_no_line_announces_is_reported_and_holds_nothing() -> None:
     known = facts(a_return(**DELIVERED), finding(Condition.SELLABLE, 4))
-    known = replace(known, findings=(*known.findings, Finding("", Condition.UNEXPECTED, 2, sku="BOWL")))
+    bowl = Finding("", Condition.UNEXPECTED, 1, sku="BOWL")
+    known = replace(known, findings=(*known.findings, bowl, bowl))
     decision = decided(known)
     [problem] = decision.problems
     assert (problem.code, problem.subject, problem.sku) == (Code.UNEXPECTED_ITEM, "unannounced:BOWL", "BOWL")

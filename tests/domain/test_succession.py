@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from fractions import Fraction
+from typing import Any
 
 import pytest
 
@@ -96,6 +97,17 @@ def test_a_line_that_has_another_name_is_not_credited_again_though_the_order_nam
     known, of = credited(line(line_id="another")), order(sold(key="anew"))
     known = replace(known, credited=tuple(replace(each, sku="MUG") for each in known.credited))
     assert (money(decided(known, of)), codes(decided(known, of))) == ([], [])
+
+
+def test_of_a_line_that_was_split_the_rest_is_found_though_the_order_names_its_lines_anew_too() -> None:
+    known, of = credited(line(quantity=1), line(quantity=3, line_id="rest")), order(sold(key="anew"))
+    known = replace(known, credited=tuple(replace(each, sku="") for each in known.credited))
+    assert (money(decided(known, of)), codes(decided(known, of))) == ([], [])
+
+
+def test_a_line_that_matches_nothing_takes_no_credit_over() -> None:
+    known = credited(line("GHOST", line_id="another"), line(line_id="successor"))
+    assert (money(decided(known)), codes(decided(known))) == ([], [Code.SKU_NOT_ON_ORDER])
 
 
 @pytest.mark.parametrize("units", [(1, 3), (2, 2), (3, 1), (1, 1, 2)])
@@ -284,3 +296,51 @@ def test_a_whole_kit_is_not_what_its_part_was() -> None:
     known, _ = settled(facts(a_return(line("POT", 1), **APPROVED)), KIT_ORDER, WITH_KITS)
     known = accepted(changed(known, lines=(line("SET", 1, line_id="another"),)))
     assert money(decided(known, KIT_ORDER, WITH_KITS)) == [("another", 1, 4000, 800)]
+
+
+# -- by what a line takes over
+
+
+def renamed(known: ReturnFacts, of: Order, **case: Any) -> Decision:
+    """The decision once everything is done and Swap then names the only line otherwise."""
+    known = after(known, decided(known, of, **case))
+    [only] = known.ret.lines
+    return decided(accepted(changed(known, lines=(replace(only, line_id="another"),))), of, **case)
+
+
+def test_what_was_credited_and_never_moved_goes_over_too() -> None:
+    known = facts(a_return(line("", line_id="1", line_item_id="11"), **APPROVED))
+    decision = renamed(known, order(sold("", key="blank", line_item_id="11")))
+    assert (money(decision), codes(decision), decision.settlement) == ([], [], CREDITED)
+
+
+def test_what_only_came_goes_over_too() -> None:
+    known = facts(a_return(**DELIVERED))
+    decision = renamed(known, order())
+    assert (moves(decision), codes(decision), decision.accepted) == ([], [], {"another": 0})
+
+
+@pytest.mark.parametrize(
+    ("returned", "of"),
+    [
+        (line("", line_item_id="11"), order(sold(line_item_id="11"))),
+        (line(variant_id="V1"), order(sold())),
+        (line(), order(sold(variant_id="V1"))),
+    ],
+    ids=["the order's", "the returned variant's of today", "the ordered variant's of today"],
+)
+def test_goods_go_over_under_whatever_sku_they_moved(returned: ReturnLine, of: Order) -> None:
+    history = SkuHistory({"V1": ["MUG", "MUG-2"]})
+    decision = renamed(facts(a_return(returned, **DELIVERED)), of, history=history)
+    assert (moves(decision), codes(decision)) == ([], [])
+
+
+@pytest.mark.parametrize("came", ["SET", "BOX"])
+def test_a_part_of_a_kit_takes_over_neither_the_kit_nor_another_part(came: str) -> None:
+    half = Fraction(1, 2)
+    kits = Kits({"SET": tuple(KitPart("SET", sku, 1, date(2026, 1, 1), None, half) for sku in ("CUP", "BOX"))})
+    of = order(sold("SET"), placed_at=datetime(2026, 2, 1, tzinfo=UTC))
+    known = facts(a_return(line("CUP", 1), **DELIVERED), moved={("gone", came): {Step.RECEIVED: 1}})
+    decision = decided(known, of, Policy(kits=kits))
+    says = f"1 x {came} came, for lines that the return no longer has"
+    assert detail(decision, Code.RETURN_CHANGED_AFTER_CREDIT) == says
