@@ -307,6 +307,12 @@ def test_parts_that_make_up_less_than_a_kit_leave_whole_kits_only() -> None:
     assert detail(decided(part)["R3"], Code.QUANTITY_EXCEEDS_ORDER).startswith("7 of CUP to come back, 6 left of 6")
 
 
+def test_parts_that_come_back_one_after_the_other_are_added_up() -> None:
+    first, second = (approved(line("CUP", 2), return_id=f"R{n}", day=n) for n in (1, 2))
+    third = decided(first, second, approved(line("CUP", 3), return_id="R3", day=3))["R3"]
+    assert detail(third, Code.QUANTITY_EXCEEDS_ORDER).startswith("3 of CUP to come back, 2 left of 6")
+
+
 def test_the_reasons_say_that_a_credit_is_of_a_part() -> None:
     texts = [reason.text for reason in decided(approved(line("BOX", 1)))["R1"].reasons]
     assert any(" x 1/5 of a kit" in text for text in texts)
