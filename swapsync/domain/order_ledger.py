@@ -120,8 +120,7 @@ class OrderLedger:
 
     def release(self, ret: Return, line: ReturnLine, sold: OrderLine, part: KitPart | None) -> None:
         """Leaves the units that a returned line took to later claims."""
-        units = self.granted[ret.return_id, line.line_id]
-        self.granted[ret.return_id, line.line_id] = 0
+        units = self.granted.pop((ret.return_id, line.line_id))
         if part:
             self.parts[sold.key][part] -= units
         else:

@@ -614,13 +614,12 @@ class _Book:
                 continue
             before = ledger.units[sold.key]
             outlived = self._outlived_denials(line.line_id)
-            at_line = ledger.snapshot() if outlived else at_first
+            at_line = ledger.snapshot()
             weight, finest = matches[line.line_id].weight, matches[line.line_id].finest
             credit = ledger.credit(line.line_id, sold, line.sku or sold.sku, due, weight, finest)
             if credit is None:
                 detail = f"{sold.sku or sold.key}: the order now holds less than was credited for it already"
-                if not self._open(Code.ORDER_CHANGED, line.line_id, detail, line.sku, holds=Holds.LINE_CREDIT):
-                    self.changed_lines.add(line.line_id)
+                self._open(Code.ORDER_CHANGED, line.line_id, detail, line.sku, holds=Holds.LINE_CREDIT)
             elif not self._lets_go(outlived, Holds.LINE_CREDIT, line):
                 ledger.rewind(at_line)
             else:

@@ -153,7 +153,7 @@ def movements_due(
     received = max(announced if delivered else min(in_the_parcel, announced), moved.get(Step.RECEIVED, 0))
     target = {
         Step.RECEIVED: received,
-        Step.MISSING: max(_missing(units, received) + moved.get(Step.TURNED_UP, 0), moved.get(Step.MISSING, 0)),
+        Step.MISSING: _missing(units, received) + moved.get(Step.TURNED_UP, 0),
         Step.TURNED_UP: moved.get(Step.TURNED_UP, 0) + _turned_up(units, received, moved),
         Step.DAMAGED: units[Condition.DAMAGED],
         Step.DISPOSED: units[Condition.NO_VALUE],

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from swapsync.domain.catalogue import Action, Code
-from swapsync.domain.facts import Case, Policy, ReturnFacts
+from swapsync.domain.facts import Case, Policy, ReturnFacts, Ruling
 from swapsync.domain.reasons import Holds
 from swapsync.domain.returns import Condition, Remedy, ReturnStatus, Settlement
 from swapsync.domain.settlement import Decision, Problem, decide
@@ -101,6 +101,7 @@ def test_what_was_denied_waits_for_a_person_when_the_reason_is_gone(reason: Reas
     problem = question(decision)
     subject = "mug" if reason.of_line else ""
     assert (problem.code, problem.subject) == (Code.APPROVAL_NEEDED, f"denied:{reason.code}:{subject}")
+    assert problem.sku == ("MUG" if reason.of_line else "")
     assert problem.holds is (Holds.LINE_CREDIT if reason.of_line else Holds.CREDIT)
     assert problem.detail.startswith(f"{reason.code} (")
     assert problem.detail.endswith(") was denied, and the reason for it is gone: credit it now?")
@@ -159,6 +160,42 @@ def test_the_units_of_a_held_line_do_not_count_as_credited() -> None:
     known = replace(known, rulings=ruled(decided(known, of), Code.INSPECTION_REVIEW, Action.DENY))
     known = changed(known, lines=(replace(lines[0], remedy=Remedy.CREDIT), lines[1]))
     assert money(decided(known, of)) == [("l1", 1, 33, 0)]
+
+
+def test_a_held_line_leaves_the_credits_before_it_as_they_are() -> None:
+    """Three lines of one order line, the second held: the third is credited as the second unit of it."""
+    lines = tuple(line(quantity=1, line_id=f"l{n}") for n in range(3))
+    known = facts(a_return(lines[0], replace(lines[1], remedy=Remedy.ASK), lines[2], **APPROVED))
+    of = order(sold(quantity=3, net=100, tax=0))
+    known = replace(known, rulings=ruled(decided(known, of), Code.INSPECTION_REVIEW, Action.DENY))
+    assert money(decided(changed(known, lines=lines), of)) == [("l0", 1, 33, 0), ("l2", 1, 34, 0)]
+
+
+def two_lines_denied_for_good(*denied_before: str) -> Decision:
+    """MUG and CUP are plain refunds by now; those that were denied when they were not are denied once more."""
+    lines, of = (line(), line("CUP")), order(sold(), sold("CUP", net=400, tax=80))
+    known = facts(a_return(*(replace(each, remedy=Remedy.ASK) for each in lines), **APPROVED))
+    for asked_in in (known, changed(known, lines=lines)):
+        problems = decided(replace(asked_in, rulings=known.rulings), of).problems
+        denials = {
+            (problem.code, problem.subject): Ruling(Action.DENY, about=problem.about)
+            for problem in problems
+            if problem.subject.rpartition(":")[2] in denied_before
+        }
+        known = replace(known, rulings={**known.rulings, **denials})
+    return decided(changed(known, lines=lines), of)
+
+
+def test_a_line_that_is_denied_for_good_denies_no_other() -> None:
+    decision = two_lines_denied_for_good("mug")
+    assert (money(decision), decision.settlement) == ([("cup", 4, 400, 80)], Settlement.DUE)
+    assert decision.accepted == {"mug": 0, "cup": 4}
+
+
+def test_of_lines_that_are_denied_for_good_each_stays_denied() -> None:
+    decision = two_lines_denied_for_good("mug", "cup")
+    assert (money(decision), decision.settlement) == ([], Settlement.DENIED)
+    assert decision.accepted == {"mug": 0, "cup": 0}
 
 
 def test_a_denial_of_a_line_that_is_gone_holds_the_whole_credit() -> None:

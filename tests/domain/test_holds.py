@@ -363,8 +363,19 @@ def test_each_problem_names_its_cause_its_sku_and_what_it_holds() -> None:
     assert told(facts(a_return(**DELIVERED), finding(Condition.DAMAGED, 1))) == [
         (Code.INSPECTION_REVIEW, "mug", "MUG", Holds.LINE_CREDIT)
     ]
+    assert told(facts(), order(payment_method="barter")) == [(Code.PAYMENT_METHOD_UNKNOWN, "", "", Holds.CREDIT)]
+    assert told(facts(), order(po_number="")) == [(Code.PO_NUMBER_MISSING, "", "", Holds.NOTHING)]
+    assert told(facts(), order(cancelled=True)) == [(Code.ORDER_CHANGED, "", "", Holds.EVERYTHING)]
+    parked = facts(a_return(status=ReturnStatus.ON_HOLD))
+    assert told(parked) == [(Code.REFUND_STUCK_IN_SWAP, "", "", Holds.NOTHING)]
     renamed = facts(a_return(line("CUP", line_item_id="1")))
     assert told(renamed, order(sold(line_item_id="1"))) == [(Code.SKU_CHANGED, "cup", "CUP", Holds.NOTHING)]
+
+
+def test_an_order_line_that_holds_less_than_was_credited_holds_the_money_of_its_line() -> None:
+    known = facts(a_return(**DELIVERED), finding(Condition.SELLABLE, 1))
+    known = replace(after(known, decided(known)), findings=(finding(Condition.SELLABLE, 2),))
+    assert told(known, order(sold(net=100))) == [(Code.ORDER_CHANGED, "mug", "MUG", Holds.LINE_CREDIT)]
 
 
 def test_one_unit_that_is_left_in_inspection_waits_as_well() -> None:
@@ -473,11 +484,20 @@ def test_one_unit_that_came_or_was_found_is_enough() -> None:
     assert detail(decided(known, of), Code.RETURN_CHANGED_AFTER_CREDIT) == seen
 
 
+def test_what_was_found_of_lines_that_are_gone_is_added_up() -> None:
+    of = order(sold(), sold("CUP"))
+    one, two, one_less = (finding(Condition.SELLABLE, n) for n in (1, 2, -1))
+    seen = "the warehouse found 3 sellable, for lines that the return no longer has"
+    assert detail(decided(of_lines_that_are_gone(one, two), of), Code.RETURN_CHANGED_AFTER_CREDIT) == seen
+    assert codes(decided(of_lines_that_are_gone(one_less, one), of)) == []
+
+
 def test_goods_of_lines_that_are_still_there_or_never_came_hold_nothing() -> None:
     of = order(sold(), sold("CUP"))
     assert codes(decided(of_lines_that_are_gone(), of)) == []
     assert codes(decided(of_lines_that_are_gone(received=2, missing=2), of)) == []
     assert codes(decided(of_lines_that_are_gone(missing=1), of)) == []
+    assert codes(decided(of_lines_that_are_gone(restocked=0), of)) == []
     assert codes(decided(facts(a_return(**DELIVERED), moved={("mug", "MUG"): {Step.RECEIVED: 4}}), of)) == []
 
 

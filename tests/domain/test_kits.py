@@ -92,6 +92,10 @@ def test_shares_are_added_up_on_every_day_on_which_the_kit_changes() -> None:
         read_kits([HEADER, "K,A,1,2026-01-01,soon,\n"])
 
 
+def test_a_part_may_be_one_until_the_last_day_of_the_calendar() -> None:
+    assert len(read_kits([HEADER, "K,A,1,2026-01-01,9999-12-31,1\n"]).parts["K"]) == 1
+
+
 def test_optional_columns_may_be_left_out_and_blank_lines_are_skipped() -> None:
     (part,) = read_kits(["part_sku,kit_sku,quantity,valid_from\n", "\n", " 00123 ,K,02,2026-01-01\n"]).parts["K"]
     assert (part.sku, part.quantity, part.valid_from, part.valid_to, part.share) == (
@@ -303,6 +307,12 @@ def test_parts_that_make_up_less_than_a_kit_leave_whole_kits_only() -> None:
     assert detail(decided(part)["R3"], Code.QUANTITY_EXCEEDS_ORDER).startswith("7 of CUP to come back, 6 left of 6")
 
 
+def test_parts_that_come_back_one_after_the_other_are_added_up() -> None:
+    first, second = (approved(line("CUP", 2), return_id=f"R{n}", day=n) for n in (1, 2))
+    third = decided(first, second, approved(line("CUP", 3), return_id="R3", day=3))["R3"]
+    assert detail(third, Code.QUANTITY_EXCEEDS_ORDER).startswith("3 of CUP to come back, 2 left of 6")
+
+
 def test_the_reasons_say_that_a_credit_is_of_a_part() -> None:
     texts = [reason.text for reason in decided(approved(line("BOX", 1)))["R1"].reasons]
     assert any(" x 1/5 of a kit" in text for text in texts)
@@ -318,6 +328,15 @@ def test_a_denied_part_that_never_came_leaves_its_units_to_the_next_return() -> 
     assert money(decided(part, whole)["R2"]) == [("set", 3, 1000, 199)]
     another = facts(a_return(line("CUP", 6), return_id="R3", day=2, **APPROVED))
     assert money(decided(part, another)["R3"]) == [("cup", 6, 500, 100)]
+    one_more = facts(a_return(line("CUP", 1), return_id="R4", day=3, **APPROVED))
+    assert codes(decided(part, another, one_more)["R4"]) == [Code.QUANTITY_EXCEEDS_ORDER]
+
+
+def test_a_part_that_was_credited_for_a_return_of_another_order_by_now_counts_by_its_own_share() -> None:
+    box = Credited("box", "set", 1, 67, 13, delivered=True, sku="BOX")
+    case = Case(a_set(), (approved(line("SET", 2)),), left_behind=(box,))
+    (decision,) = decide(case, Policy(kits=SET))
+    assert money(decision) == [("set", 2, 733 - 67, 146 - 13)], "2.2 of 3 sets, less the box"
 
 
 def test_a_part_worth_less_than_a_minor_unit_waits_until_its_share_has_caught_up() -> None:

@@ -274,7 +274,7 @@ def test_on_the_very_day_of_a_change_the_newer_sku_counts_and_the_old_one_until_
 
 def test_a_sku_that_came_back_to_its_variant_held_throughout_but_for_the_time_between() -> None:
     history = SkuHistory({"A": ["Y", "X"]}, {("A", "X"): (on(1), on(20)), ("A", "Y"): (on(8), on(9))})
-    assert [history.held("A", on(day)) for day in (1, 8, 10, 25)] == ["X", "Y", "X", "X"]
+    assert [history.held("A", on(day)) for day in (1, 8, 9, 10, 25)] == ["X", "Y", "Y", "X", "X"]
 
 
 def test_what_a_variant_carried_before_it_was_ever_seen_is_not_known() -> None:

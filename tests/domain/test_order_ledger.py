@@ -68,6 +68,12 @@ def test_a_credit_of_a_return_that_is_gone_from_the_order_counts_on_the_only_lin
     assert money(beside(ONE_CREDITED, of=larger)) == [("mug", 4, 10000, 2000)]
 
 
+def test_all_credits_of_returns_that_are_gone_from_the_order_take_their_units() -> None:
+    of = order(sold(quantity=5, net=12500, tax=2500))
+    assert money(beside(ONE_CREDITED, of=of)) == [("mug", 4, 10000, 2000)]
+    assert codes(beside(ONE_CREDITED, ONE_CREDITED, of=of)) == [Code.QUANTITY_EXCEEDS_ORDER]
+
+
 @pytest.mark.parametrize("sku", ["", "CUP"])
 def test_a_credit_that_fits_no_line_takes_no_units(sku: str) -> None:
     assert money(beside(replace(ONE_CREDITED, sku=sku, net=0, tax=0))) == [("mug", 4, 10000, 2000)]

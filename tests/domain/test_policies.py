@@ -123,6 +123,16 @@ def test_goods_worth_one_minor_unit_bring_their_carriage() -> None:
     assert money(decided(back(4), shipped(sold(net=1, tax=0)), PRO_RATA))[1:] == [(":shipping", 1, 1000, 200)]
 
 
+def test_goods_worth_nothing_bring_no_carriage() -> None:
+    of = shipped(sold("GIFT", net=0, tax=0), sold(quantity=1, net=1, tax=0))
+    assert money(decided(back(4, "GIFT"), of, PRO_RATA)) == []
+
+
+@pytest.mark.parametrize("policy", [PRO_RATA, WHOLE_ORDER])
+def test_an_order_worth_nothing_has_no_carriage_to_give_back(policy: Policy) -> None:
+    assert money(decided(back(4), shipped(sold(net=0, tax=0)), policy)) == []
+
+
 def test_carriage_that_became_cheaper_is_not_taken_back() -> None:
     one, two = back(2), back(2, return_id="R2", day=1)
     one = after(one, decided(one, shipped(), PRO_RATA))

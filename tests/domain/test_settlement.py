@@ -1,6 +1,7 @@
 """How a return is made good: worker.md section 4, rule by rule."""
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -8,9 +9,10 @@ import pytest
 
 from swapsync.domain.catalogue import Action, Code
 from swapsync.domain.facts import Case, Credited, Policy, ReturnFacts, Route, Ruling, method_key
+from swapsync.domain.matching import MatchedBy
 from swapsync.domain.notes import Milestone
-from swapsync.domain.orders import OrderLine, SkuHistory
-from swapsync.domain.reasons import Verdict
+from swapsync.domain.orders import Order, OrderLine, SkuHistory
+from swapsync.domain.reasons import Reason, Verdict
 from swapsync.domain.returns import (
     Condition,
     Delivery,
@@ -18,6 +20,7 @@ from swapsync.domain.returns import (
     Inspection,
     Logistics,
     Remedy,
+    ReturnLine,
     ReturnStatus,
     Settlement,
     SwapQc,
@@ -529,6 +532,14 @@ def test_a_credit_that_was_given_is_not_given_again() -> None:
     assert again.settlement is Settlement.CREDITED
 
 
+def test_a_line_that_was_credited_keeps_no_credit_from_the_lines_after_it() -> None:
+    of = order(sold(), sold("CUP", net=400, tax=80))
+    known = facts(a_return(line(), line("CUP"), **DELIVERED), finding(Condition.SELLABLE, 4))
+    known = after(known, decided(known, of))
+    known = replace(known, findings=(*known.findings, finding(Condition.SELLABLE, 4, "cup")))
+    assert money(decided(known, of)) == [("cup", 4, 400, 80)]
+
+
 def test_a_credit_is_due_until_it_is_delivered() -> None:
     known = approved()
     assert decided(after(known, decided(known), delivered=False)).settlement is Settlement.DUE
@@ -746,7 +757,9 @@ def test_a_line_that_a_person_denied_keeps_its_units_only_if_its_goods_came(
 def test_a_line_that_a_person_denied_keeps_the_units_that_were_credited_before() -> None:
     first = approved(line(quantity=2), return_id="R1")
     first = changed(after(first, decided(first)), lines=(line(quantity=5),), delivery=Delivery.IN_TRANSIT, **OPEN)
-    assert money(all_decided(first, approved(return_id="R2", day=1))["R2"]) == []
+    first = replace(first, rulings=ruled(decided(first), Code.QUANTITY_EXCEEDS_ORDER, Action.DENY))
+    second = all_decided(first, approved(line(quantity=2), return_id="R2", day=1))["R2"]
+    assert (money(second), codes(second)) == ([], [Code.QUANTITY_EXCEEDS_ORDER])
 
 
 def test_a_person_who_denies_an_order_line_that_changed_has_no_more_of_it_credited() -> None:
@@ -889,6 +902,8 @@ def test_a_return_of_a_stranger_is_held_as_a_whole() -> None:
     )
     assert (decision.credit, decision.movements, decision.milestones) == ((), (), ())
     assert decision.settlement is Settlement.HELD
+    assert (decision.matches, decision.inspection, decision.po_number) == ({}, Inspection.NONE, "PO-77")
+    assert [reason.code for reason in decision.reasons if reason.verdict is Verdict.HOLDS] == [Code.CUSTOMER_MISMATCH]
 
 
 def test_a_strangers_return_takes_no_units_from_the_buyers_own() -> None:
@@ -918,7 +933,7 @@ def test_a_return_without_an_order_is_held() -> None:
     assert detail(decision, Code.ORPHANED_RETURN) == "SparkLayer has no order with id 5001 or name #1001"
     assert (decision.credit, decision.movements, decision.milestones) == ((), (), ())
     assert decision.settlement is Settlement.HELD
-    assert decision.logistics is Logistics.DELIVERED
+    assert (decision.logistics, decision.po_number) == (Logistics.DELIVERED, "")
 
 
 def test_a_return_that_names_its_order_by_half_says_so() -> None:
@@ -931,6 +946,8 @@ def test_a_credited_return_that_lost_its_order_is_held_without_a_crash() -> None
     (decision,) = decide(Case(None, (after(known, decided(known)),)), Policy())
     assert codes(decision) == [Code.ORPHANED_RETURN]
     assert decision.settlement is Settlement.HELD
+    other_lines = changed(after(known, decided(known)), lines=(line(line_id="another"),))
+    assert codes(decide(Case(None, (other_lines,)), Policy())[0]) == [Code.ORPHANED_RETURN]
 
 
 def test_all_near_matches_are_suggested() -> None:
@@ -965,6 +982,40 @@ def test_a_line_that_matches_nothing_is_held_and_the_other_lines_go_on() -> None
 )
 def test_an_unmatched_line_is_named_by_the_best_it_has(returned: Any, name: str) -> None:
     assert detail(decided(approved(returned)), Code.SKU_NOT_ON_ORDER) == f"{name} matches no single line of the order"
+
+
+def test_a_line_that_matches_nothing_is_of_the_order_line_that_a_person_chose() -> None:
+    known, of = approved(line("mug-1", 1, line_id="1")), order(sold("MUG-1"), sold("CUP"))
+    known = replace(known, rulings=ruled(decided(known, of), Code.SKU_NOT_ON_ORDER, Action.CHOOSE_LINE, "mug-1"))
+    decision = decided(known, of)
+    assert (money(decision), moves(decision)) == ([("1", 1, 2500, 500)], [("1", "received", 1)])
+    assert (codes(decision), decision.matches["1"].by) == ([], MatchedBy.PERSON)
+
+
+@pytest.mark.parametrize(
+    ("now", "of"),
+    [
+        (line("mug-2", line_id="1"), order(sold("MUG-1"), sold("CUP"))),
+        (line("mug-1", line_id="1"), order(sold("MUG-1", key="another"), sold("CUP"))),
+    ],
+    ids=["the line is another", "the order has no such line"],
+)
+def test_a_persons_choice_lapses_with_what_it_was_about(now: ReturnLine, of: Order) -> None:
+    known = approved(line("mug-1", line_id="1"))
+    asked = decided(known, order(sold("MUG-1"), sold("CUP")))
+    known = replace(known, rulings=ruled(asked, Code.SKU_NOT_ON_ORDER, Action.CHOOSE_LINE, "mug-1"))
+    decision = decided(changed(known, lines=(now,)), of)
+    assert (codes(decision), money(decision), moves(decision)) == ([Code.SKU_NOT_ON_ORDER], [], [])
+
+
+def test_a_sku_means_the_variant_that_carried_it_when_the_order_was_placed() -> None:
+    day = {n: datetime(2026, 3, n, tzinfo=UTC) for n in range(1, 10)}
+    seen = {("V1", "MUG"): (day[1], day[4]), ("V2", "MUG"): (day[5], day[9])}
+    history = SkuHistory({"V1": ["MUG"], "V2": ["MUG"]}, seen)
+    of = order(sold("OLD", variant_id="V1"), sold("NEW", net=400, tax=80, variant_id="V2"), placed_at=day[2])
+    decision = decided(approved(), of, history=history)
+    assert decision.matches["mug"].order_line == of.lines[0]
+    assert money(decision) == ALL_OF_IT
 
 
 def test_a_changed_sku_is_reported_and_holds_nothing() -> None:
@@ -1139,8 +1190,9 @@ def test_a_return_that_was_called_off_does_nothing_but_say_so(status: ReturnStat
     decision = decided(facts(a_return(status=status, delivery=Delivery.DELIVERED, qc=SwapQc.APPROVED)))
     assert (decision.credit, decision.movements, decision.problems) == ((), (), ())
     assert decision.settlement is Settlement.NONE
-    assert decision.logistics.value == status.value
+    assert (decision.return_id, decision.logistics.value, decision.inspection) == ("R1", status.value, Inspection.NONE)
     assert decision.milestones == (Milestone(status.value),)
+    assert decision.reasons == (Reason(1, Verdict.HOLDS, f"it is {status} in Swap, and nothing of it came"),)
     assert decision.matches["mug"].order_line == sold()
 
 
@@ -1231,6 +1283,10 @@ def test_what_was_settled_before_the_cut_over_does_nothing_at_all() -> None:
     assert (decision.credit, decision.movements, decision.problems, decision.milestones) == ((), (), (), ())
     assert decision.settlement is Settlement.SETTLED_OUTSIDE
     assert decision.matches["mug"].order_line == sold()
+    assert decision.return_id == "R1"
+    assert (decision.logistics, decision.inspection) == (Logistics.DELIVERED, Inspection.PARTIAL)
+    says = "it ended before the cut-over: its units are counted, and it causes nothing"
+    assert decision.reasons == (Reason(12, Verdict.HOLDS, says),)
 
 
 def test_it_counts_against_the_units_of_its_order_line_before_any_open_return() -> None:
@@ -1273,6 +1329,17 @@ def test_findings_on_lines_that_the_return_does_not_have_hold_it_for_a_person() 
     [problem] = decision.problems
     assert (problem.code, problem.subject) == (Code.RETURN_CHANGED_AFTER_CREDIT, "goods")
     assert problem.detail == "the warehouse found 4 sellable, for lines that the return no longer has"
+
+
+def test_what_no_line_announces_is_reported_and_holds_nothing() -> None:
+    known = facts(a_return(**DELIVERED), finding(Condition.SELLABLE, 4))
+    bowl = Finding("", Condition.UNEXPECTED, 1, sku="BOWL")
+    known = replace(known, findings=(*known.findings, bowl, bowl))
+    decision = decided(known)
+    [problem] = decision.problems
+    assert (problem.code, problem.subject, problem.sku) == (Code.UNEXPECTED_ITEM, "unannounced:BOWL", "BOWL")
+    assert problem.detail == "2 x BOWL came, which no line of the return announces"
+    assert (money(decision), moves(decision)) == (ALL_OF_IT, [("mug", "received", 4), ("mug", "restocked", 4)])
 
 
 def test_a_ruling_on_one_line_says_nothing_about_another() -> None:

@@ -283,6 +283,11 @@ def test_what_turned_up_turns_up_once_and_can_be_missing_again() -> None:
     assert due(4, delivered=True, moved=moved, sellable=2, missing=2) == {Step.MISSING: 2}
 
 
+def test_units_that_turn_up_one_after_the_other_come_back_each_in_its_turn() -> None:
+    moved = {Step.RECEIVED: 4, Step.MISSING: 2, Step.TURNED_UP: 1, Step.RESTOCKED: 3}
+    assert due(4, delivered=True, moved=moved, sellable=4) == {Step.TURNED_UP: 1, Step.RESTOCKED: 1}
+
+
 def test_missing_units_that_were_never_booked_in_are_received_when_they_turn_up() -> None:
     assert due(4, moved={Step.RECEIVED: 2, Step.RESTOCKED: 2}, sellable=4) == {Step.RECEIVED: 2, Step.RESTOCKED: 2}
 

@@ -4,11 +4,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from fractions import Fraction
+from typing import Any
 
 import pytest
 
 from swapsync.domain.catalogue import Action, Code
-from swapsync.domain.facts import Case, Policy, ReturnFacts, Ruling
+from swapsync.domain.facts import Case, Credited, Policy, ReturnFacts, Ruling
 from swapsync.domain.kits import KitPart, Kits
 from swapsync.domain.orders import Order, SkuHistory
 from swapsync.domain.returns import Condition, Finding, Inspection, Remedy, ReturnLine, Settlement, SwapQc, found
@@ -100,6 +101,23 @@ def test_what_a_person_accepted_is_not_what_the_return_became_since() -> None:
     known = replace(known, rulings=accepts)
     assert codes(decided(known)) == []
     assert codes(decided(changed(known, lines=(line(quantity=2),)))) == [Code.RETURN_CHANGED_AFTER_CREDIT]
+
+
+def test_a_line_that_has_another_name_is_not_credited_again_though_the_order_names_its_lines_anew_too() -> None:
+    known, of = credited(line(line_id="another")), order(sold(key="anew"))
+    known = replace(known, credited=tuple(replace(each, sku="MUG") for each in known.credited))
+    assert (money(decided(known, of)), codes(decided(known, of))) == ([], [])
+
+
+def test_of_a_line_that_was_split_the_rest_is_found_though_the_order_names_its_lines_anew_too() -> None:
+    known, of = credited(line(quantity=1), line(quantity=3, line_id="rest")), order(sold(key="anew"))
+    known = replace(known, credited=tuple(replace(each, sku="") for each in known.credited))
+    assert (money(decided(known, of)), codes(decided(known, of))) == ([], [])
+
+
+def test_a_line_that_matches_nothing_takes_no_credit_over() -> None:
+    known = credited(line("GHOST", line_id="another"), line(line_id="successor"))
+    assert (money(decided(known)), codes(decided(known))) == ([], [Code.SKU_NOT_ON_ORDER])
 
 
 @pytest.mark.parametrize("units", [(1, 3), (2, 2), (3, 1), (1, 1, 2)])
@@ -299,3 +317,165 @@ def test_what_moved_of_a_line_under_another_sku_counts_for_it() -> None:
     moved = {Step.RECEIVED: 2, Step.RESTOCKED: 2}
     known = accepted(replace(known, moved={("l0", "CUP"): moved, ("l2", "MUG"): moved}, stock_skus={"l0": "CUP"}))
     assert moves(decided(known)) == []
+
+
+# -- by what a line takes over
+
+
+def renamed(known: ReturnFacts, of: Order, **case: Any) -> Decision:
+    """The decision once everything is done and Swap then names the only line otherwise."""
+    known = after(known, decided(known, of, **case))
+    [only] = known.ret.lines
+    return decided(accepted(changed(known, lines=(replace(only, line_id="another"),))), of, **case)
+
+
+def test_what_was_credited_and_never_moved_goes_over_too() -> None:
+    known = facts(a_return(line("", line_id="1", line_item_id="11"), **APPROVED))
+    decision = renamed(known, order(sold("", key="blank", line_item_id="11")))
+    assert (money(decision), codes(decision), decision.settlement) == ([], [], CREDITED)
+
+
+def test_what_only_came_goes_over_too() -> None:
+    known = facts(a_return(**DELIVERED))
+    decision = renamed(known, order())
+    assert (moves(decision), codes(decision), decision.accepted) == ([], [], {"another": 0})
+
+
+@pytest.mark.parametrize(
+    ("returned", "of"),
+    [
+        (line("", line_item_id="11"), order(sold(line_item_id="11"))),
+        (line(variant_id="V1"), order(sold())),
+        (line(), order(sold(variant_id="V1"))),
+    ],
+    ids=["the order's", "the returned variant's of today", "the ordered variant's of today"],
+)
+def test_goods_go_over_under_whatever_sku_they_moved(returned: ReturnLine, of: Order) -> None:
+    history = SkuHistory({"V1": ["MUG", "MUG-2"]})
+    decision = renamed(facts(a_return(returned, **DELIVERED)), of, history=history)
+    assert (moves(decision), codes(decision)) == ([], [])
+
+
+SET = Kits({"SET": tuple(KitPart("SET", sku, 1, date(2026, 1, 1), None, Fraction(1, 2)) for sku in ("CUP", "BOX"))})
+A_SET = order(sold("SET"), placed_at=datetime(2026, 2, 1, tzinfo=UTC))
+
+
+@pytest.mark.parametrize("came", ["SET", "BOX"])
+def test_a_part_of_a_kit_takes_over_neither_the_kit_nor_another_part(came: str) -> None:
+    known = facts(a_return(line("CUP", 1), **DELIVERED), moved={("gone", came): {Step.RECEIVED: 1}})
+    assert by_line(known, A_SET, SET) == {("gone", came): {Step.RECEIVED: 1}}
+
+
+@pytest.mark.parametrize("sku", ["SET", "CUP"])
+def test_a_kit_or_a_part_of_one_that_only_has_another_name_is_not_credited_again(sku: str) -> None:
+    decision = renamed(facts(a_return(line(sku), **APPROVED)), A_SET, policy=Policy(kits=SET))
+    assert (money(decision), codes(decision), decision.settlement) == ([], [], CREDITED)
+
+
+def test_a_credit_whose_sku_was_not_kept_may_be_of_a_part() -> None:
+    known = facts(a_return(line("CUP", line_id="another"), **APPROVED))
+    known = replace(known, credited=(Credited("cup", "set", 4, 5000, 1000, delivered=True),))
+    assert money(decided(known, A_SET, Policy(kits=SET))) == []
+
+
+# -- shared out between two lines
+
+
+def in_two(first: int, second: int, *findings: Finding, **known: Any) -> ReturnFacts:
+    """The usual return with two lines of MUG, ``first`` and ``second``, and whatever is stored under any name."""
+    lines = line(quantity=first, line_id="first"), line(quantity=second, line_id="second")
+    return accepted(facts(a_return(*lines, **APPROVED), *findings, **known))
+
+
+def paid(line_id: str, quantity: int) -> Credited:
+    return Credited(line_id, "mug", quantity, 2500 * quantity, 500 * quantity, delivered=True, sku="MUG")
+
+
+def seen(condition: Condition, quantity: int, line_id: str = "gone") -> Finding:
+    return Finding(line_id, condition, quantity, sku="MUG")
+
+
+def test_a_note_that_is_shared_out_keeps_its_amount_in_one_piece() -> None:
+    [carried] = by_todays_lines(Case(order(), (in_two(1, 3, credited=(paid("gone", 4),)),)), NO_KITS).returns
+    rows = [(row.line_id, row.quantity, row.net, row.tax) for row in carried.credited]
+    assert rows == [("first", 1, 10000, 2000), ("second", 3, 0, 0)]
+
+
+@pytest.mark.parametrize(
+    ("units", "findings", "of_first"),
+    [
+        ((2, 2), [seen(Condition.DAMAGED, 2, "first"), seen(Condition.SELLABLE, 2, "second")], 0),
+        ((2, 2), [seen(Condition.DAMAGED, 2, "first")], 0),
+        (
+            (2, 1),
+            [
+                seen(Condition.SELLABLE, 1, "first"),
+                seen(Condition.DAMAGED, 1, "first"),
+                seen(Condition.SELLABLE, 1, "second"),
+            ],
+            1,
+        ),
+        ((2, 1), [seen(Condition.DAMAGED, 1, "first")], 1),
+    ],
+    ids=["sellable before damaged", "unseen before damaged", "each sellable once", "each unseen once"],
+)
+def test_a_credit_goes_to_the_units_that_it_was_given_for(
+    units: tuple[int, int], findings: list[Finding], of_first: int
+) -> None:
+    notes = (paid("first", of_first), paid("gone", units[1])) if of_first else (paid("gone", units[1]),)
+    assert money(decided(in_two(*units, *findings, credited=notes))) == []
+
+
+def test_goods_that_moved_under_a_sku_of_no_line_go_with_what_was_credited_for_them() -> None:
+    moved = {("gone", "OLD"): {Step.RECEIVED: 4, Step.RESTOCKED: 4}}
+    found_ = Finding("gone", Condition.SELLABLE, 4)
+    known = in_two(1, 3, found_, credited=(paid("gone", 4), paid("other", 0)), moved=moved)
+    assert by_line(known) == {
+        ("first", "OLD"): {Step.RECEIVED: 1, Step.RESTOCKED: 1},
+        ("second", "OLD"): {Step.RECEIVED: 3, Step.RESTOCKED: 3},
+    }
+    decision = decided(known)
+    assert (decision.accepted, money(decision)) == ({"first": 1, "second": 3}, [])
+
+
+def test_a_line_goes_on_under_its_own_sku_when_it_takes_goods_over() -> None:
+    one, two = {Step.RECEIVED: 1}, {Step.RECEIVED: 2}
+    moved = {("first", "OLD"): one, ("first", "MUG"): one, ("gone", "MUG"): two}
+    known = in_two(4, 0, moved=moved, stock_skus={"first": "MUG"})
+    [carried] = by_todays_lines(Case(order(), (known,)), NO_KITS).returns
+    assert carried.stock_skus == {"first": "MUG"}
+
+
+@pytest.mark.parametrize(
+    ("units", "findings", "kept"),
+    [
+        ((4, 0), [seen(Condition.SELLABLE, 1), seen(Condition.SELLABLE, 3)], (4, 0)),
+        ((1, 3), [Finding("first", Condition.SELLABLE, 4)], (1, 3)),
+        ((1, 1), [seen(Condition.DAMAGED, 1, "first"), seen(Condition.SELLABLE, 1, "first")], (1, 0)),
+    ],
+    ids=["added up", "the rest is another line's", "what is sellable stays"],
+)
+def test_what_was_found_goes_over_before_anything_moved(
+    units: tuple[int, int], findings: list[Finding], kept: tuple[int, int]
+) -> None:
+    assert tuple(decided(in_two(*units, *findings)).accepted.values()) == kept
+
+
+RESTOCKED_ONE = {Step.RECEIVED: 1, Step.RESTOCKED: 1}
+RESTOCKED, DAMAGED = {Step.RECEIVED: 2, Step.RESTOCKED: 2}, {Step.RECEIVED: 2, Step.DAMAGED: 2}
+
+
+@pytest.mark.parametrize("sku", ["MUG", "OLD"])
+def test_what_was_found_goes_where_that_was_done(sku: str) -> None:
+    found_ = seen(Condition.SELLABLE, 2), seen(Condition.DAMAGED, 2)
+    known = in_two(2, 2, *found_, moved={("first", sku): DAMAGED, ("second", sku): RESTOCKED})
+    assert decided(known).accepted == {"first": 0, "second": 2}
+
+
+@pytest.mark.parametrize("own", [[], [seen(Condition.SELLABLE, 1, "first")]])
+def test_what_was_found_goes_where_nothing_was_found_for_what_was_done(own: list[Finding]) -> None:
+    moved = {("second", "MUG"): RESTOCKED_ONE} | ({("first", "MUG"): RESTOCKED_ONE} if own else {})
+    [carried] = by_todays_lines(
+        Case(order(), (in_two(2, 1, *own, seen(Condition.SELLABLE, 1), moved=moved),)), NO_KITS
+    ).returns
+    assert found(carried.findings, "second") == {Condition.SELLABLE: 1}
