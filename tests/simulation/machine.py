@@ -51,6 +51,7 @@ FAMILIES = {
     "full": "commit",
     "unheard": "commit",
     "stall_answer": "answer",
+    "lands_late": "write",
 }
 
 
@@ -60,13 +61,14 @@ class Died(BaseException):
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing that goes wrong: at the n-th ``call``, ``begin`` or ``commit`` of a process, and at as many after it.
+    """One thing that goes wrong: at the n-th of what a process does of its family, and at as many after it.
 
     Calls. Without effect: ``refused`` (no connection), ``lost_before``, ``html``, ``status`` (``status``,
     ``retry_after``; 400, 404 and 409 only for writes). With effect: ``lost_after``, ``timeout``, ``error_after`` (a 5xx
-    although it was done), ``html_after``, ``truncated``, ``cut_off``, ``slow`` (``seconds``), ``lands_late`` (so many
-    ``seconds`` after the caller gave up on it). Else: ``revoked`` (all tokens), ``repeated`` (a list answers what it
-    answered last time).
+    although it was done), ``html_after``, ``truncated``, ``cut_off``, ``slow`` (``seconds``). Else:
+    ``revoked`` (all tokens), ``repeated`` (a list answers what it answered last time).
+    Writes, which are the calls that change something: ``lands_late`` (takes effect so many ``seconds`` after the caller
+    gave up on it).
     The machine: ``stall`` (at begin) and ``stall_answer`` (before an answer is read): it stands still for minutes, its
     heartbeat too, while the other one goes on. ``clock`` (at begin): its clock jumps, and is so many ``seconds`` ahead
     of the true time from then on, or behind it.
@@ -227,7 +229,7 @@ class Wire(requests.adapters.HTTPAdapter):
 
     def send(self, request: requests.PreparedRequest, *_: Any, **__: Any) -> requests.Response:
         process, world = self._process, self._world
-        fault = process.reach("call")
+        fault = process.reach("call") or (None if _reads(request) else process.reach("write"))
         if fault and fault.kind == "status" and fault.status in (400, 404, 409) and _reads(request):
             fault = None  # that would be a lie, not a failure
         kind = fault.kind if fault else ""

@@ -89,6 +89,7 @@ BUYERS = {
 }
 QUIET_CYCLES = 8
 DAEMON_EVERY = 1800
+TOKEN_SECONDS = 1500  # less, so that a daemon's token has run out by its next cycle
 
 
 class Machines:
@@ -169,6 +170,7 @@ class Stage:
         """The world as it is before the first step."""
         story, self.time = self.story, time
         self.world = World(now=lambda: self.time.moment)
+        self.world.sparklayer.token_seconds = TOKEN_SECONDS
         self.clocks = {name: MachineClock(self.time) for name in "AB"}
         self.site = self.machines.site(story.site, story.start - timedelta(days=2))
         self.rules = Rules(self.site.settle_on, self.site.restock_on, self.site.uses_swap_qc, self.site.po_required)

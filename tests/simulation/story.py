@@ -448,7 +448,7 @@ class _Teller:
         if kind == "slow":
             return Fault(at, kind, 1, seconds=r.choice([0.5, 5, 29]))
         if kind == "lands_late":
-            return Fault(at, kind, r.choice([1, 1, 2]), seconds=r.choice([20, 40, 60]))
+            return Fault(1 + at // 4, kind, r.choice([1, 1, 2]), seconds=r.choice([20, 40, 60]))
         if kind == "clock":
             return Fault(at, kind, seconds=r.choice(JUMPS))
         return Fault(at, kind, times, 500)
