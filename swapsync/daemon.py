@@ -25,7 +25,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from swapsync.clock import Clock
 from swapsync.jobs.alerts import EVERY_SECONDS, tell_everybody
-from swapsync.jobs.cycle import HOLDER, JOBS, SITES_AT_ONCE, open_workplace, run_job
+from swapsync.jobs.cycle import HOLDER, JOBS, SITES_AT_ONCE, RunRecord, open_workplace, run_job
 from swapsync.jobs.timetable import due_after, trigger
 from swapsync.jobs.workplace import Workplace
 from swapsync.log import new_trace
@@ -105,24 +105,26 @@ def finish(scheduler: BackgroundScheduler, places: Sequence[Workplace], stopping
     timer.cancel()
 
 
-def schedule(places: Sequence[Workplace], stopping: Signal, start: datetime) -> BackgroundScheduler:
+def schedule(
+    places: Sequence[Workplace], stopping: Signal, start: datetime, holder: str = HOLDER
+) -> BackgroundScheduler:
     """A scheduler, not yet started, that runs one whole cycle of each site from ``start`` on, then each job on time.
 
     A late run is made up for, once, however late it is. A job that is due while its run before is going on or waiting
     for its turn is skipped, and the log and the runs say so. One that another worker has run within its interval is
-    left at that. Once ``stopping`` is set, nothing is begun any more.
+    left at that. Once ``stopping`` is set, nothing is begun any more. ``holder``: in whose name the leases are taken.
     """
     _log_trouble_of_apscheduler()
     scheduler = BackgroundScheduler(timezone=UTC)
     of_site = {place.slug: place for place in places}
     scheduler.add_listener(lambda event: _note_overlap(of_site, event), EVENT_JOB_MAX_INSTANCES)
-    scheduler.add_executor(_Turns(lambda site: _visit(of_site[site])), "sites")
+    scheduler.add_executor(_Turns(lambda site: _visit(of_site[site], holder)), "sites")
     for place in places:
         for position, name in enumerate(JOBS):
             scheduler.add_job(
                 _run,
                 trigger(place.site.schedule[name], position),
-                (place, name, stopping),
+                (place, name, stopping, holder),
                 id=f"{place.slug}/{name}",
                 executor="sites",
                 next_run_time=start + _place_in_line(position),
@@ -179,14 +181,14 @@ class _Turns(DebugExecutor):  # type: ignore[misc]
 
 
 @contextmanager
-def _visit(place: Workplace) -> Iterator[bool]:
+def _visit(place: Workplace, holder: str) -> Iterator[bool]:
     """Keeps other daemons away from a site meanwhile; yields False, and why stands in the log, while one is at it.
 
     Otherwise each of those that wake together would take one job of the site, and decide on what another still reads.
     """
     try:
         with place.store.transaction() as connection:
-            lease = leases.take(connection, place.slug, VISIT, HOLDER, place.store.now(connection, place.clock))
+            lease = leases.take(connection, place.slug, VISIT, holder, place.store.now(connection, place.clock))
     except SQLAlchemyError:  # each job will find the same, and say so
         yield True
         return
@@ -204,18 +206,21 @@ def _place_in_line(position: int) -> timedelta:
     return timedelta(milliseconds=position)
 
 
-def _run(place: Workplace, name: str, stopping: Signal) -> None:
+def _run(place: Workplace, name: str, stopping: Signal, holder: str) -> RunRecord | None:
+    """Runs a job, and returns its record to who listens to the scheduler; None where it was not run."""
     if stopping.is_set():
-        return
+        return None
     trace = new_trace()
     with logger.contextualize(site=place.slug, job=name, trace=trace):
         try:
-            record = run_job(place, name, JOBS[name], is_due=lambda began: _is_due(place, name, began), trace=trace)
+            record = run_job(
+                place, name, JOBS[name], holder, is_due=lambda began: _is_due(place, name, began), trace=trace
+            )
         except SQLAlchemyError as problem:  # the store may be away for a while; the next run tries again
             logger.error("not run: {}", str(problem).splitlines()[0])
-            return
+            return None
         if record.status == "failed":  # run_job has logged why
-            return
+            return record
         logger.bind(run=record.run or "-").info(
             "{}: {} read, {} changed, {} sent, {} failed in {:.2f} s{}",
             record.status,
@@ -226,6 +231,7 @@ def _run(place: Workplace, name: str, stopping: Signal) -> None:
             record.seconds,
             "".join(f"; {remark}" for remark in record.remarks),
         )
+        return record
 
 
 def _is_due(place: Workplace, name: str, began: datetime) -> bool:

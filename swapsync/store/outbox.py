@@ -23,6 +23,7 @@ from sqlalchemy import (
     case,
     exists,
     func,
+    literal,
     literal_column,
     or_,
     select,
@@ -34,7 +35,7 @@ from swapsync.domain.catalogue import Code
 from swapsync.store.db import chunks, insert_new, table
 from swapsync.store.exceptions import exceptions
 from swapsync.store.leases import LEASE, Lease, LostLease
-from swapsync.store.tables import CreditNoteLineRow, CreditNoteRow, OutboxRow, ReturnRow
+from swapsync.store.tables import CreditNoteLineRow, CreditNoteRow, OutboxRow, ReturnRow, UtcDateTime
 
 outbox, returns = table(OutboxRow), table(ReturnRow)
 credit_notes, credit_note_lines = table(CreditNoteRow), table(CreditNoteLineRow)
@@ -364,10 +365,12 @@ def take_back(connection: Connection, rows: Iterable[Row[Any]]) -> None:
 def retry(connection: Connection, site: str, ids: Sequence[int], now: datetime) -> list[int]:
     """Has failed or postponed effects tried again now; returns the ids of those that will be.
 
+    By none it is put off: who asks for it may have a clock ahead of the worker's.
     What is in doubt stays in doubt: it is looked for first. What had failed is given up no earlier than a new effect;
     a credit note whose delivery had failed is pending again. What was sent or withdrawn stays so.
     """
     retried: list[int] = []
+    soonest = case((outbox.c.next_attempt_at < now, outbox.c.next_attempt_at), else_=literal(now, UtcDateTime))
     for part in chunks(ids):
         rows = connection.execute(
             update(outbox)
@@ -375,7 +378,7 @@ def retry(connection: Connection, site: str, ids: Sequence[int], now: datetime) 
             .values(
                 state=case((outbox.c.state == "in_doubt", "in_doubt"), else_="pending"),
                 attempts=case((outbox.c.state == "failed", 0), else_=outbox.c.attempts),
-                next_attempt_at=now,
+                next_attempt_at=soonest,
             )
             .returning(outbox.c.id, outbox.c.kind, outbox.c.effect_key)
         ).all()

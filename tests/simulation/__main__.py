@@ -16,6 +16,8 @@ from tests.simulation.stage import Machines, Stage
 from tests.simulation.story import story_of
 
 CHUNK = 20
+SHRINK_AT_MOST = 3
+"""So many failing seeds are shrunk while others run; to shrink one takes as long as to play a hundred."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,10 @@ def replay(seed: int, shrink: bool) -> bool:
     with Machines() as machines:
         story = story_of(seed)
         failure = try_out(machines, story)
+        if failure:
+            print(f"seed {seed} fails: {failure.why}\n    replay with: make simulate SEED={seed}", flush=True)
         if failure and shrink:
-            print(f"seed {seed} fails: {failure.why}\nshrinking {len(story.steps)} steps …", flush=True)
+            print(f"shrinking {len(story.steps)} steps …", flush=True)
             failure = shrunk(machines, story, failure)
         stage = failure.stage if failure else Stage(machines, story)
         if not failure:
@@ -65,7 +69,6 @@ def replay(seed: int, shrink: bool) -> bool:
         if failure:
             print(f"\nWRONG: {failure.why}")
             print(failure.trace)
-            print(f"replay with: make simulate SEED={seed}")
         else:
             print("all is as it should be")
     return failure is None
@@ -86,7 +89,7 @@ def main() -> int:
     if given.seed is not None:
         return 0 if replay(given.seed, not given.no_shrink) else 1
     started = time.monotonic()
-    done, failures = 0, {}
+    done, failures, shrinks = 0, {}, 0
     seeds = range(given.first, given.first + given.seeds)
     verdicts = [run_chunk(seeds, stop=True)] if given.stop else run_many(given.first, given.seeds, given.processes)
     for verdict in verdicts:
@@ -95,7 +98,11 @@ def main() -> int:
             print(f"{done} seeds so far", flush=True)
         failures |= verdict.failures
         for seed, why in verdict.failures.items():
-            print(f"seed {seed} fails: {why}\n    replay with: make simulate SEED={seed}", flush=True)
+            shrinks += 1
+            if given.no_shrink or shrinks > SHRINK_AT_MOST:
+                print(f"seed {seed} fails: {why}\n    replay with: make simulate SEED={seed}", flush=True)
+            else:
+                replay(seed, shrink=True)
     seconds = time.monotonic() - started
     print(f"{done} seeds, {len(failures)} failures, {seconds:.0f} s")
     return 1 if failures else 0

@@ -8,10 +8,12 @@ touches nothing that anybody else can see.
 
 import sqlite3
 import threading
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from email.utils import format_datetime
+from heapq import heappop, heappush
 from io import BytesIO
 from random import Random
 from typing import Any
@@ -19,13 +21,18 @@ from urllib.parse import urlsplit
 
 import requests
 import urllib3
+from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_EXECUTED, JobExecutionEvent  # type: ignore[import-untyped]
+from apscheduler.schedulers.background import BackgroundScheduler  # type: ignore[import-untyped]
+from apscheduler.schedulers.base import BaseScheduler  # type: ignore[import-untyped]
 from sqlalchemy import event
 from sqlalchemy.exc import OperationalError
 from urllib3.exceptions import NewConnectionError, ProtocolError, ReadTimeoutError
 
+from swapsync import daemon
 from swapsync.clock import Clock
 from swapsync.jobs import cycle
 from swapsync.jobs.cycle import JOBS, RunRecord, open_workplace
+from swapsync.jobs.workplace import Workplace
 from swapsync.sandbox.app import HTML, create_app
 from swapsync.sandbox.world import World
 from swapsync.settings import SiteSettings
@@ -40,9 +47,11 @@ FAMILIES = {
     "locked": "begin",
     "restarted": "begin",
     "stall": "begin",
+    "clock": "begin",
     "full": "commit",
     "unheard": "commit",
     "stall_answer": "answer",
+    "lands_late": "write",
 }
 
 
@@ -52,14 +61,17 @@ class Died(BaseException):
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing that goes wrong: at the n-th ``call``, ``begin`` or ``commit`` of a process, and at as many after it.
+    """One thing that goes wrong: at the n-th of what a process does of its family, and at as many after it.
 
     Calls. Without effect: ``refused`` (no connection), ``lost_before``, ``html``, ``status`` (``status``,
     ``retry_after``; 400, 404 and 409 only for writes). With effect: ``lost_after``, ``timeout``, ``error_after`` (a 5xx
-    although it was done), ``html_after``, ``truncated``, ``cut_off``, ``slow`` (``seconds``). Else: ``revoked`` (all
-    tokens), ``repeated`` (a list answers what it answered last time).
+    although it was done), ``html_after``, ``truncated``, ``cut_off``, ``slow`` (``seconds``). Else:
+    ``revoked`` (all tokens), ``repeated`` (a list answers what it answered last time).
+    Writes, which are the calls that change something: ``lands_late`` (takes effect so many ``seconds`` after the caller
+    gave up on it).
     The machine: ``stall`` (at begin) and ``stall_answer`` (before an answer is read): it stands still for minutes, its
-    heartbeat too, while the other one goes on.
+    heartbeat too, while the other one goes on. ``clock`` (at begin): its clock jumps, and is so many ``seconds`` ahead
+    of the true time from then on, or behind it.
     Transactions: ``locked`` and ``restarted`` (at begin), ``full`` (at commit: rolled back), ``unheard`` (at commit:
     committed, but the worker hears of a broken connection).
     """
@@ -85,14 +97,19 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What happens to one run of a process: its jobs, its faults, the point at which it dies (0: it lives)."""
+    """What happens to one run of a process: its jobs, its faults, the point at which it dies (0: it lives).
+
+    ``daemon_minutes``: for how long it runs all jobs on their schedules; 0: it does its jobs once, as a command.
+    """
 
     jobs: tuple[str, ...] = tuple(JOBS)
     faults: tuple[Fault, ...] = ()
     dies_at: int = 0
+    daemon_minutes: int = 0
 
     def __str__(self) -> str:
         said = ["all jobs" if self.jobs == tuple(JOBS) else ", ".join(self.jobs)]
+        said += [f"on schedule for {self.daemon_minutes} min"] if self.daemon_minutes else []
         said += [f"[{fault}]" for fault in self.faults]
         said += [f"killed at point {self.dies_at}"] if self.dies_at else []
         return " ".join(said)
@@ -104,10 +121,21 @@ class Time:
     def __init__(self, moment: datetime) -> None:
         self.moment = moment
         self.passing: list[Callable[[], None]] = []
+        self._to_come: list[tuple[datetime, int, Callable[[], object]]] = []
+        self._promised = 0
+
+    def later(self, seconds: float, happening: Callable[[], object]) -> None:
+        """Has something happen when so much time has passed."""
+        self._promised += 1
+        heappush(self._to_come, (self.moment + timedelta(seconds=seconds), self._promised, happening))
 
     def pass_(self, seconds: float) -> None:
-        self.moment += timedelta(seconds=max(0.0, seconds))
-        for told in self.passing:
+        until = self.moment + timedelta(seconds=max(0.0, seconds))
+        while self._to_come and self._to_come[0][0] <= until:
+            self.moment, _, happening = heappop(self._to_come)
+            happening()
+        self.moment = until
+        for told in tuple(self.passing):
             told()
 
 
@@ -148,6 +176,48 @@ class Heart:
             leases._extend(self.office, self._clock, self._lease, leases.LEASE)
 
 
+class Now(datetime):
+    """Stands in for the ``datetime`` of APScheduler: the present is what the clock of the running process says."""
+
+    of_thread = threading.local()
+
+    @classmethod
+    def now(cls, tz: object = None) -> datetime:  # type: ignore[override]
+        moment: datetime = cls.of_thread.clock.now()
+        return moment
+
+
+class Scheduler(BackgroundScheduler):  # type: ignore[misc]
+    """The daemon's scheduler without its thread: the process itself has it look for what is due."""
+
+    def start(self) -> None:
+        BaseScheduler.start(self)
+
+    def wakeup(self) -> None:
+        """It is looked after anyhow."""
+
+    def shutdown(self) -> None:
+        BaseScheduler.shutdown(self)
+
+
+class Threads:
+    """Stands in for the daemon's threads: the process works off what they are given, one after the other."""
+
+    def __init__(self, *_: object, **__: object) -> None:
+        self._given: deque[tuple[Callable[..., None], tuple[object, ...]]] = deque()
+
+    def submit(self, work: Callable[..., None], *arguments: object) -> None:
+        self._given.append((work, arguments))
+
+    def work_off(self) -> None:
+        while self._given:
+            work, arguments = self._given.popleft()
+            work(*arguments)
+
+    def shutdown(self, *_: object, **__: object) -> None:
+        self._given.clear()
+
+
 class Wire(requests.adapters.HTTPAdapter):
     """Carries requests into the sandbox's own HTTP application, in this process, without sockets."""
 
@@ -159,7 +229,7 @@ class Wire(requests.adapters.HTTPAdapter):
 
     def send(self, request: requests.PreparedRequest, *_: Any, **__: Any) -> requests.Response:
         process, world = self._process, self._world
-        fault = process.reach("call")
+        fault = process.reach("call") or (None if _reads(request) else process.reach("write"))
         if fault and fault.kind == "status" and fault.status in (400, 404, 409) and _reads(request):
             fault = None  # that would be a lie, not a failure
         kind = fault.kind if fault else ""
@@ -173,7 +243,10 @@ class Wire(requests.adapters.HTTPAdapter):
         if kind == "revoked" and "/auth/token" not in request.path_url:
             world.sparklayer.revoke_tokens()
         name = f"{request.method} {urlsplit(request.url).path}"  # type: ignore[type-var]
-        if fault and kind == "status":
+        if fault and kind == "lands_late":
+            process.clock.time.later(TIMEOUT + fault.seconds, lambda: self._ask(request))
+            status, headers, body = 0, {}, b""
+        elif fault and kind == "status":
             status, headers, body = fault.status, {"content-type": "application/json"}, b'{"detail": "no"}'
             if fault.retry_after:
                 headers["Retry-After"] = _retry_after(fault.retry_after, process.clock.time.moment)
@@ -186,7 +259,7 @@ class Wire(requests.adapters.HTTPAdapter):
         process.reach("answer")
         if kind == "lost_after":
             raise requests.ConnectionError(ProtocolError("Connection aborted.", ConnectionResetError(104, "reset")))
-        if kind == "timeout":
+        if kind in ("timeout", "lands_late"):
             process.clock.time.pass_(TIMEOUT)
             raise requests.ReadTimeout(ReadTimeoutError(None, request.url, "Read timed out."))  # type: ignore[arg-type]
         if fault and kind == "error_after":
@@ -316,6 +389,7 @@ class Process:
     dead: bool = False
     records: list[RunRecord] = field(default_factory=list)
     broke: str = ""
+    wrong: str = ""
 
     def reach(self, family: str) -> Fault | None:
         """A point of the process. Returns the fault that waits there. Raises Died."""
@@ -332,6 +406,8 @@ class Process:
             if fault.family == family and fault.at <= count < fault.at + fault.times:
                 if fault.kind in ("stall", "stall_answer"):
                     self._stall()
+                if fault.kind == "clock":
+                    self.clock.offset = timedelta(seconds=fault.seconds)
                 return fault
         return None
 
@@ -345,16 +421,60 @@ class Process:
     def run(self, site: SiteSettings, world: World) -> None:
         """Starts, does its jobs, and leaves; as a killed process it simply stops."""
         self.disk.process = self
+        Now.of_thread.clock = self.clock
         try:
             place = open_workplace(site, self.disk.store, self.clock, Wire(world, self))
-            for job in self.plan.jobs:
-                self.records.append(cycle.run_job(place, job, JOBS[job], holder=self.name))
+            if self.plan.daemon_minutes:
+                self._keep_to_schedule(place)
+            else:
+                for job in self.plan.jobs:
+                    self.records.append(cycle.run_job(place, job, JOBS[job], holder=self.name))
         except Died:
             pass
         except OperationalError as trouble:  # the database is out of order: the command ends with exit code 1
             self.broke = str(trouble.orig)
         finally:
             self.disk.process = None
+
+    def _keep_to_schedule(self, place: Workplace) -> None:
+        """Runs the daemon's own scheduler until its time is over, which it hears of as if by a signal."""
+        time, stopping = self.clock.time, threading.Event()
+        over = time.moment + timedelta(minutes=self.plan.daemon_minutes)
+        executed: Counter[str] = Counter()
+
+        def watch_the_time() -> None:
+            if time.moment >= over:
+                stopping.set()
+
+        def note(event: JobExecutionEvent) -> None:
+            executed[event.job_id] += 1
+            if event.retval:
+                self.records.append(event.retval)
+            if event.exception and not isinstance(event.exception, Died):
+                self.wrong = f"{event.job_id} raised {event.exception!r}"
+
+        scheduler = daemon.schedule([place], stopping, self.clock.now(), self.name)
+        scheduler.add_listener(note, EVENT_JOB_EXECUTED | EVENT_JOB_ERROR)
+        time.passing.append(watch_the_time)
+        try:
+            scheduler.start()
+            while not stopping.is_set():
+                seconds = scheduler._process_jobs()
+                wake = time.moment + timedelta(seconds=seconds)
+                if seconds > 1:  # the scheduler has submitted all of a cycle before its first job has done a thing
+                    executed.clear()
+                    scheduler._lookup_executor("sites")._threads.work_off()
+                    if self.dead:  # APScheduler notes as a job's error what kills the process
+                        raise Died
+                    if again := [job for job, times in executed.items() if times > 1]:
+                        self.wrong = f"{again} were made up for more than once"
+                while time.moment < wake and not stopping.is_set():
+                    self.clock.sleep(min(60, (wake - time.moment).total_seconds()))
+                    if self.baton is not None:
+                        self.baton.offer(self)
+            scheduler.shutdown()
+        finally:
+            time.passing.remove(watch_the_time)
 
 
 class Baton:

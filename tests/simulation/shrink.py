@@ -87,5 +87,7 @@ def _simpler(step: Step) -> Iterator[Step]:
 def _plans(plan: Plan) -> Iterator[Plan]:
     if plan.dies_at:
         yield replace(plan, dies_at=0)
+    if plan.daemon_minutes:
+        yield replace(plan, daemon_minutes=0)
     for at in range(len(plan.faults)):
         yield replace(plan, faults=plan.faults[:at] + plan.faults[at + 1 :])

@@ -13,11 +13,14 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+from apscheduler.schedulers import base as apscheduler  # type: ignore[import-untyped]
 from sqlalchemy import select
 
+from swapsync import daemon
 from swapsync.connectors import swap
 from swapsync.domain.catalogue import Code
 from swapsync.jobs import delivery, poll_orders, poll_returns, push_restocks, reconcile
+from swapsync.jobs.cycle import JOBS
 from swapsync.jobs.inspection import Entry, record_findings
 from swapsync.jobs.rulings import RulingRefused, rule
 from swapsync.sandbox.server import API_KEY, CLIENT_ID, CLIENT_SECRET, SITE_ID, STORE_ID
@@ -38,7 +41,18 @@ from swapsync.store import leases
 from swapsync.store.db import Store
 from swapsync.store.exceptions import exceptions
 from tests.simulation.checker import Checker, Wrong
-from tests.simulation.machine import Baton, Disk, Heart, MachineClock, Plan, Process, Time
+from tests.simulation.machine import (
+    Baton,
+    Disk,
+    Heart,
+    MachineClock,
+    Now,
+    Plan,
+    Process,
+    Scheduler,
+    Threads,
+    Time,
+)
 from tests.simulation.reference import Ordered, Rma, Rules, amount, part
 from tests.simulation.story import (
     VARIANTS,
@@ -74,6 +88,8 @@ BUYERS = {
     "nobody": "nobody@nowhere.example",
 }
 QUIET_CYCLES = 8
+DAEMON_EVERY = 1800
+TOKEN_SECONDS = 1500  # less, so that a daemon's token has run out by its next cycle
 
 
 class Machines:
@@ -101,7 +117,7 @@ class Machines:
         shutil.copyfile(self.folder / "template.db", self.database)
 
     def site(self, options: dict[str, str], start: datetime) -> SiteSettings:
-        """The site with these settings; what closed before ``start`` was settled outside."""
+        """The site with these settings, each job due every half hour; what closed before ``start`` was settled outside."""
         environment = {
             "SWAPSYNC_SWAP_BASE_URL": "http://127.0.0.1:1/swap",
             "SWAPSYNC_SWAP_API_KEY": API_KEY,
@@ -115,7 +131,8 @@ class Machines:
         } | {f"SWAPSYNC_{name.upper()}": value for name, value in options.items()}
         key = tuple(sorted(environment.items()))
         if key not in self._sites:
-            self._sites[key] = load_settings(environment, self.folder).sites[0]
+            site = load_settings(environment, self.folder).sites[0]
+            self._sites[key] = site.model_copy(update={"schedule": dict.fromkeys(JOBS, DAEMON_EVERY)})
         return self._sites[key]
 
     def close(self) -> None:
@@ -153,6 +170,7 @@ class Stage:
         """The world as it is before the first step."""
         story, self.time = self.story, time
         self.world = World(now=lambda: self.time.moment)
+        self.world.sparklayer.token_seconds = TOKEN_SECONDS
         self.clocks = {name: MachineClock(self.time) for name in "AB"}
         self.site = self.machines.site(story.site, story.start - timedelta(days=2))
         self.rules = Rules(self.site.settle_on, self.site.restock_on, self.site.uses_swap_qc, self.site.po_required)
@@ -188,6 +206,9 @@ class Stage:
         defaults = (batch,)
         stack.enter_context(patch.object(delivery.deliver, "__defaults__", defaults))
         stack.enter_context(patch.object(leases, "Thread", Heart))
+        stack.enter_context(patch.object(daemon, "BackgroundScheduler", Scheduler))
+        stack.enter_context(patch.object(daemon, "ThreadPoolExecutor", Threads))
+        stack.enter_context(patch.object(apscheduler, "datetime", Now))
         stack.enter_context(patch.object(Heart, "office", self.machines.office, create=True))
 
     def tell(self, words: str) -> None:
@@ -559,6 +580,8 @@ class Stage:
         jobs = [f"{r.job} {r.status}{f' ({r.error})' if r.error else ''}" for r in process.records if r.status != "ok"]
         end = "killed" if process.dead else f"broke down: {process.broke}" if process.broke else "done"
         self.tell(f"worker {process.name} ran {process.plan}: {'; '.join([*jobs, end])}")
+        if process.wrong:
+            raise Wrong(process.wrong)
         if process.broke and not process.plan.faults:
             raise Wrong(f"a worker broke down without a fault: {process.broke}")
         if any("unexpectedly" in job or "Error:" in job for job in jobs) and not process.plan.faults:

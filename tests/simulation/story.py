@@ -225,6 +225,9 @@ FAULTS = (
     *("html", "html_after", "truncated", "cut_off", "slow", "revoked", "repeated"),
     *("locked", "restarted", "full", "unheard", "stall", "stall_answer"),
 )
+LANDS_LATE = ("lands_late", "lands_late")
+CLOCK = ("clock",)
+JUMPS = (-7200, -600, 600, 7200)
 
 
 def story_of(seed: int) -> Story:
@@ -242,6 +245,9 @@ class _Teller:
         self.renamed: set[int] = set()
         self.left: dict[tuple[int, int], int] = {}
         self.calm = self.random.random() < 0.1  # a story without faults: the rules themselves
+        self.right_clocks = self.chance(0.4)
+        """Else no request lands late: how long to wait for it is counted by the machines' clocks."""
+        self.faults = FAULTS + (LANDS_LATE if self.right_clocks else CLOCK)
 
     def chance(self, p: float) -> bool:
         return self.random.random() < p
@@ -388,11 +394,13 @@ class _Teller:
         if not self.calm:
             shifts = (Shift("swap"), Shift("swap", "gone"), Shift("sparklayer"))
             lives += [[shift] for shift in shifts if self.chance(0.15)]
-            if self.chance(0.15):
+            if self.chance(0.2) and not self.right_clocks:
                 lives.append([Skew(r.choice("AB"), r.choice([-7200, -600, 300, 1200, 7200]))])
         lives.append([self._runs() for _ in range(r.randint(2, 5))])
         if self.chance(0.3):
             lives.append([self._runs() for _ in range(2)])
+        if self.chance(0.2):
+            lives.append([self._daemons()])
         told: list[Step] = []
         while lives := [life for life in lives if life]:
             life = r.choices(lives, [len(life) for life in lives])[0]
@@ -407,16 +415,29 @@ class _Teller:
             return Race((self._plan(), self._plan()), r.randrange(1_000_000))
         return Run(r.choice("AAB"), self._plan())
 
-    def _plan(self) -> Plan:
+    def _daemons(self) -> Step:
+        """A daemon for longer than a token lives, alone or beside another one or a command."""
         r = self.random
-        faults = tuple(self._fault() for _ in range(r.choice([0, 0, 1, 1, 2, 4])))
-        dies_at = int(r.expovariate(1 / 40)) + 1 if self.chance(0.4) else 0
+        minutes = r.choice([70, 85, 100])
+        if self.calm:
+            return Run("A", Plan(daemon_minutes=minutes))
+        one = replace(self._plan(cycles=3), daemon_minutes=minutes)
+        if self.chance(0.3):
+            other = self._plan()
+            plans = one, replace(other, daemon_minutes=r.choice([0, minutes]))
+            return Race(plans, r.randrange(1_000_000))
+        return Run(r.choice("AAB"), one)
+
+    def _plan(self, cycles: int = 1) -> Plan:
+        r = self.random
+        faults = tuple(self._fault(cycles) for _ in range(r.choice([0, 0, 1, 1, 2, 4])))
+        dies_at = int(r.expovariate(1 / 40 / cycles)) + 1 if self.chance(0.4) else 0
         return Plan(faults=faults, dies_at=dies_at)
 
-    def _fault(self) -> Fault:
+    def _fault(self, cycles: int) -> Fault:
         r = self.random
-        at = int(r.expovariate(1 / 10)) + 1
-        kind = r.choice(FAULTS)
+        at = int(r.expovariate(1 / 10 / cycles)) + 1
+        kind = r.choice(self.faults)
         times = r.choice([1, 1, 1, 2, 5, 40])
         if kind == "status":
             status = r.choice([500, 502, 503, 429, 429, 409, 400, 401, 404])
@@ -426,4 +447,8 @@ class _Teller:
             return Fault(at, kind)
         if kind == "slow":
             return Fault(at, kind, 1, seconds=r.choice([0.5, 5, 29]))
+        if kind == "lands_late":
+            return Fault(1 + at // 4, kind, r.choice([1, 1, 2]), seconds=r.choice([20, 40, 60]))
+        if kind == "clock":
+            return Fault(at, kind, seconds=r.choice(JUMPS))
         return Fault(at, kind, times, 500)

@@ -11,9 +11,13 @@ SEEDS = 24
 
 
 def simulate(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    return python("-m", "tests.simulation", *arguments)
+
+
+def python(*arguments: str) -> "subprocess.CompletedProcess[str]":
     environment = os.environ | {"PYTHONHASHSEED": "0"}
     return subprocess.run(
-        [sys.executable, "-m", "tests.simulation", *arguments],
+        [sys.executable, *arguments],
         cwd=ROOT,
         env=environment,
         capture_output=True,
@@ -31,6 +35,28 @@ def test_a_seed_tells_the_same_story_every_time() -> None:
     first, second = simulate("7").stdout, simulate("7").stdout
     assert "worker A" in first
     assert first == second
+
+
+def test_a_seed_that_fails_prints_the_command_that_replays_it_and_its_shrunk_story() -> None:
+    broken = """
+import sys
+from tests.simulation import __main__ as simulation
+from tests.simulation.checker import Checker, Wrong
+
+def no_order_may_be_placed(checker):
+    if checker.stage.orders:
+        raise Wrong("an order was placed")
+
+Checker.safety = no_order_may_be_placed
+sys.exit(simulation.main())
+"""
+    result = python("-c", broken, "--first", "7", "--seeds", "1", "--stop")
+    assert result.returncode == 1, result.stderr
+    said = result.stdout.splitlines()
+    assert said[:2] == ["seed 7 fails: an order was placed", "    replay with: make simulate SEED=7"]
+    story = said[4 : said.index("WRONG: an order was placed") - 1]
+    assert len(story) == 2, "the order, and the run after which it is seen"
+    assert "1 seeds, 1 failures" in said[-1]
 
 
 def test_every_test_that_the_page_on_reliability_names_is_there() -> None:

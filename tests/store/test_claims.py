@@ -201,3 +201,16 @@ def test_a_retry_begins_anew_and_brings_nothing_back_that_was_sent_or_withdrawn(
         assert outbox.retry(connection, "default", [1, 2, 3, 4], clock.now()) == [1, 4]
         after = connection.execute(select(table.c.state, table.c.attempts).order_by(table.c.id)).all()
     assert [tuple(row) for row in after] == [("pending", 0), ("sent", 10), ("withdrawn", 10), ("in_doubt", 10)]
+
+
+def test_a_retry_puts_nothing_off_even_where_the_clock_of_who_asks_is_ahead_of_the_workers(
+    store: Store, clock: FixedClock
+) -> None:
+    record(store, clock, Kind.NOTE, "AB")
+    table = outbox.outbox
+    with store.transaction() as connection:
+        later = clock.now() + timedelta(hours=1)
+        connection.execute(table.update().where(table.c.id == 2).values(next_attempt_at=later))
+        outbox.retry(connection, "default", [1, 2], clock.now() + timedelta(minutes=10))
+        after = connection.execute(select(table.c.next_attempt_at).order_by(table.c.id)).scalars().all()
+    assert [moment - clock.now() for moment in after] == [timedelta(), timedelta(minutes=10)]

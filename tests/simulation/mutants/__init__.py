@@ -62,8 +62,9 @@ def caught_by(mutant: Mutant, workshop: Path, first: int, seeds: int) -> tuple[i
         shutil.copytree(ROOT / part, workshop / part, ignore=shutil.ignore_patterns("__pycache__"))
     for path, text in mutant.applied(workshop).items():
         path.write_text(text, "utf-8")
+    seeds_to_play = ["--first", str(first), "--seeds", str(seeds), "--stop", "--no-shrink"]
     result = subprocess.run(
-        [sys.executable, "-m", "tests.simulation", "--first", str(first), "--seeds", str(seeds), "--stop"],
+        [sys.executable, "-m", "tests.simulation", *seeds_to_play],
         cwd=workshop,
         env=os.environ | {"PYTHONHASHSEED": "0", "PYTHONPATH": str(workshop)},
         capture_output=True,
