@@ -204,6 +204,12 @@ def test_a_part_whose_share_nobody_gave_is_held_and_says_what_is_missing() -> No
     assert moves(decision) == []
 
 
+def test_a_part_whose_share_is_nothing_comes_back_for_nothing() -> None:
+    kits = read_kits([HEADER, "SET,CUP,1,2026-01-01,,1\n", "SET,RIBBON,1,2026-01-01,,0\n"])
+    decision = decided(approved(line("RIBBON", 1)), kits=kits)["R1"]
+    assert (money(decision), codes(decision), moves(decision)) == ([], [], [("ribbon", "received", 1)])
+
+
 def test_a_whole_kit_without_shares_is_credited_all_the_same() -> None:
     assert money(decided(approved(line("SET", 3)), kits=UNPRICED)["R1"]) == [("set", 3, 1000, 199)]
 
@@ -339,12 +345,13 @@ def test_a_part_that_was_credited_for_a_return_of_another_order_by_now_counts_by
     assert money(decision) == [("set", 2, 733 - 67, 146 - 13)], "2.2 of 3 sets, less the box"
 
 
-def test_a_part_worth_less_than_a_minor_unit_waits_until_its_share_has_caught_up() -> None:
+@pytest.mark.parametrize(("worth", "ahead"), [(3, 2), (4, 3)])
+def test_a_part_worth_less_than_a_minor_unit_waits_until_its_share_has_caught_up(worth: int, ahead: int) -> None:
     box = approved(line("BOX", 1))
-    box = replace(box, credited=(Credited("box", "set", 1, 2, 0, delivered=True),), credit_count=1)
+    box = replace(box, credited=(Credited("box", "set", 1, ahead, 0, delivered=True),), credit_count=1)
     box = replace(box, credited_basis=box.ret.basis())
     cup = approved(line("CUP", 1), return_id="R2", day=1)
-    second = decided(box, cup, of=a_set(1, 3, 0))["R2"]
+    second = decided(box, cup, of=a_set(1, worth, 0))["R2"]
     assert (second.credit, codes(second)) == ((), [])
 
 

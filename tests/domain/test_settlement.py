@@ -670,8 +670,9 @@ def test_a_free_line_stands_on_the_credit_note_of_a_line_that_is_not() -> None:
     assert money(decision) == [("gift", 4, 0, 0), ("mug", 4, 10000, 2000)]
 
 
-def test_units_worth_less_than_a_penny_add_up_too_and_raise_no_alarm() -> None:
-    of = order(sold(quantity=10, net=2, tax=0))
+@pytest.mark.parametrize("net", [2, 6])
+def test_units_worth_less_than_a_penny_add_up_too_and_raise_no_alarm(net: int) -> None:
+    of = order(sold(quantity=10, net=net, tax=0))
     every = {f"R{n}": facts(a_return(line(quantity=1), return_id=f"R{n}", day=n, **APPROVED)) for n in range(10)}
     seen: dict[str, ReturnFacts] = {}
     for name, known in every.items():
@@ -680,7 +681,7 @@ def test_units_worth_less_than_a_penny_add_up_too_and_raise_no_alarm() -> None:
         assert not any(decision.problems for decision in decisions.values())
         assert all(new.net > 0 for decision in decisions.values() for new in decision.credit)
         seen = {name: after(seen[name], decision) for name, decision in decisions.items()}
-    assert sum(credited.net for known in seen.values() for credited in known.credited) == 2
+    assert sum(credited.net for known in seen.values() for credited in known.credited) == net
 
 
 @pytest.mark.parametrize(
@@ -1174,6 +1175,16 @@ def test_a_returned_line_of_no_units_asks_for_nothing(of: Any) -> None:
     decision = decided(approved(line(quantity=0), total=0), of)
     assert (decision.credit, decision.movements, decision.problems) == ((), (), ())
     assert decision.settlement is Settlement.NONE
+
+
+@pytest.mark.parametrize(
+    "refused", [{"qc": SwapQc.NOT_APPROVED}, {"qc": SwapQc.MISSING}, {"delivery": Delivery.IN_TRANSIT}]
+)
+def test_a_return_that_swap_closed_without_its_goods_leaves_its_units_to_the_next_one(refused: dict[str, Any]) -> None:
+    first, second = approved(return_id="R1", **refused), approved(return_id="R2", day=1)
+    assert money(all_decided(first, second)["R2"]) == ALL_OF_IT
+    first = replace(first, findings=(finding(Condition.DAMAGED, 4),))
+    assert codes(all_decided(first, second)["R2"]) == [Code.QUANTITY_EXCEEDS_ORDER]
 
 
 @CALLED_OFF

@@ -12,7 +12,17 @@ from swapsync.domain.catalogue import Action, Code
 from swapsync.domain.facts import Case, Credited, Policy, ReturnFacts, Ruling
 from swapsync.domain.kits import KitPart, Kits
 from swapsync.domain.orders import Order, SkuHistory
-from swapsync.domain.returns import Condition, Finding, Inspection, Remedy, ReturnLine, Settlement, SwapQc, found
+from swapsync.domain.returns import (
+    Condition,
+    Finding,
+    Inspection,
+    Remedy,
+    ReturnLine,
+    ReturnStatus,
+    Settlement,
+    SwapQc,
+    found,
+)
 from swapsync.domain.settlement import Decision, by_todays_lines
 from swapsync.domain.stock import Step
 from tests.domain.build import (
@@ -375,7 +385,8 @@ def test_a_kit_or_a_part_of_one_that_only_has_another_name_is_not_credited_again
 def test_a_credit_whose_sku_was_not_kept_may_be_of_a_part() -> None:
     known = facts(a_return(line("CUP", line_id="another"), **APPROVED))
     known = replace(known, credited=(Credited("cup", "set", 4, 5000, 1000, delivered=True),))
-    assert money(decided(known, A_SET, Policy(kits=SET))) == []
+    decision = decided(known, A_SET, Policy(kits=SET))
+    assert (money(decision), codes(decision)) == ([], [])
 
 
 # -- shared out between two lines
@@ -428,13 +439,12 @@ def test_a_credit_goes_to_the_units_that_it_was_given_for(
 
 def test_goods_that_moved_under_a_sku_of_no_line_go_with_what_was_credited_for_them() -> None:
     moved = {("gone", "OLD"): {Step.RECEIVED: 4, Step.RESTOCKED: 4}}
-    found_ = Finding("gone", Condition.SELLABLE, 4)
-    known = in_two(1, 3, found_, credited=(paid("gone", 4), paid("other", 0)), moved=moved)
+    known = in_two(1, 3, Finding("gone", Condition.SELLABLE, 4), credited=(paid("gone", 4),), moved=moved)
     assert by_line(known) == {
         ("first", "OLD"): {Step.RECEIVED: 1, Step.RESTOCKED: 1},
         ("second", "OLD"): {Step.RECEIVED: 3, Step.RESTOCKED: 3},
     }
-    decision = decided(known)
+    decision = decided(changed(known, status=ReturnStatus.OPEN))
     assert (decision.accepted, money(decision)) == ({"first": 1, "second": 3}, [])
 
 
@@ -458,7 +468,8 @@ def test_a_line_goes_on_under_its_own_sku_when_it_takes_goods_over() -> None:
 def test_what_was_found_goes_over_before_anything_moved(
     units: tuple[int, int], findings: list[Finding], kept: tuple[int, int]
 ) -> None:
-    assert tuple(decided(in_two(*units, *findings)).accepted.values()) == kept
+    known = changed(in_two(*units, *findings), status=ReturnStatus.OPEN)
+    assert tuple(decided(known).accepted.values()) == kept
 
 
 RESTOCKED_ONE = {Step.RECEIVED: 1, Step.RESTOCKED: 1}
@@ -479,3 +490,36 @@ def test_what_was_found_goes_where_nothing_was_found_for_what_was_done(own: list
         Case(order(), (in_two(2, 1, *own, seen(Condition.SELLABLE, 1), moved=moved),)), NO_KITS
     ).returns
     assert found(carried.findings, "second") == {Condition.SELLABLE: 1}
+
+
+def test_what_was_found_of_kits_goes_where_whole_kits_of_parts_moved() -> None:
+    kits = Kits({"SET": (KitPart("SET", "CUP", 2, date(2026, 1, 1), None, Fraction(1)),)})
+    lines = line("SET", 2, line_id="first"), line("SET", 1, line_id="second")
+    moved = {
+        ("first", "CUP"): {Step.RECEIVED: 3, Step.RESTOCKED: 3},
+        ("second", "CUP"): {Step.RECEIVED: 2, Step.RESTOCKED: 2},
+    }
+    known = facts(a_return(*lines, **APPROVED), Finding("gone", Condition.SELLABLE, 2, sku="SET"), moved=moved)
+    [carried] = by_todays_lines(Case(A_SET, (known,)), kits).returns
+    assert [found(carried.findings, name)[Condition.SELLABLE] for name in ("first", "second")] == [1, 1]
+
+
+def test_what_left_a_line_that_it_was_not_booked_in_for_came_with_what_it_took_over() -> None:
+    known = in_two(1, 3, moved={("gone", "MUG"): {Step.RECEIVED: 3}, ("first", "MUG"): {Step.RESTOCKED: 1}})
+    assert by_line(known) == {
+        ("first", "MUG"): {Step.RECEIVED: 1, Step.RESTOCKED: 1},
+        ("second", "MUG"): {Step.RECEIVED: 2},
+    }
+
+
+def test_a_line_that_is_gone_makes_up_for_that_before_one_that_is_there() -> None:
+    lines = tuple(line(quantity=1, line_id=name) for name in ("zero", "first", "second"))
+    moved = {
+        ("first", "MUG"): {Step.RECEIVED: 1},
+        ("gone", "MUG"): {Step.RECEIVED: 1},
+        ("second", "MUG"): {Step.RESTOCKED: 1},
+    }
+    assert by_line(facts(a_return(*lines, **DELIVERED), moved=moved)) == {
+        ("first", "MUG"): {Step.RECEIVED: 1},
+        ("second", "MUG"): {Step.RECEIVED: 1, Step.RESTOCKED: 1},
+    }
