@@ -15,7 +15,7 @@ from swapsync.cli import app
 from swapsync.cli.context import UserError
 from swapsync.clock import Clock
 from swapsync.daemon import _is_due, _run, finish, schedule
-from swapsync.jobs.cycle import JOBS, open_workplace, run_job, run_sites
+from swapsync.jobs.cycle import HOLDER, JOBS, open_workplace, run_job, run_sites
 from swapsync.jobs.workplace import Workplace
 from swapsync.sandbox.faults import Fault
 from swapsync.sandbox.server import Sandbox
@@ -200,7 +200,7 @@ def test_a_pause_is_heard_by_a_running_daemon(desk: Desk, clock: FixedClock) -> 
     place = desk()
     with place.store.transaction() as connection:
         controls.pause(connection, "default", "reconcile", actor="ada", reason="month-end", now=clock.now())
-    _run(place, "reconcile", Signal())
+    _run(place, "reconcile", Signal(), HOLDER)
     assert recorded(place) == [("reconcile", "skipped", "paused by ada since 2026-03-10T12:00:00Z: month-end")]
 
 
