@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from random import Random
 from typing import Literal
 
+from swapsync.jobs.cycle import JOBS
 from tests.simulation.machine import Fault, Plan
 
 DAYLIGHT_SAVING = (datetime(2026, 3, 28, 21, 0, tzinfo=UTC), datetime(2026, 10, 24, 21, 0, tzinfo=UTC))
@@ -218,6 +219,7 @@ class Story:
 
 
 VARIANTS = 4
+NOTES = ("push_status",)
 TYPES = {"Refund": 80, "Shop Later Credit": 5, "Exchange": 8, "Warranty": 4, "Teleport": 3}
 CONDITIONS = {"sellable": 60, "damaged": 12, "missing": 12, "wrong_item": 8, "no_value": 8}
 FAULTS = (
@@ -399,6 +401,8 @@ class _Teller:
         lives.append([self._runs() for _ in range(r.randint(2, 5))])
         if self.chance(0.3):
             lives.append([self._runs() for _ in range(2)])
+        if not self.calm and self.chance(0.3):
+            lives.append(self._two_at_the_notes())
         if self.chance(0.2):
             lives.append([self._daemons()])
         told: list[Step] = []
@@ -406,6 +410,16 @@ class _Teller:
             life = r.choices(lives, [len(life) for life in lives])[0]
             told.append(replace(life.pop(0), wait=r.choice([0, 1, 30, 120, 600, 1800])))
         return told
+
+    def _two_at_the_notes(self) -> list[Step]:
+        """A worker stands still over its notes while another takes over, or one comes by while a note is under way."""
+        r = self.random
+        before = Run("A", Plan(jobs=tuple(job for job in JOBS if job not in NOTES)))
+        if self.right_clocks and self.chance(0.5):
+            late = Fault(1, "lands_late", seconds=60)
+            return [before, Run("A", Plan(jobs=NOTES, faults=(late,))), Run("B", Plan(jobs=NOTES))]
+        still = Fault(r.randint(1, 3), "stall_answer")
+        return [before, Race((Plan(jobs=NOTES, faults=(still,)), Plan(jobs=NOTES)), r.randrange(1_000_000))]
 
     def _runs(self) -> Step:
         r = self.random
