@@ -275,6 +275,10 @@ class SparkLayerClient:
         """The customer with this ``sparklayer`` id, ``platform`` id or ``email``, or None."""
         return self._one("/api/v2/customers", lookup_by, identifier)
 
+    def sign_in(self) -> None:
+        """Has a token at hand, so that the next call is the only one that is made for it. Raises RemoteError."""
+        self._tokens.token()
+
     # -- plumbing ----------------------------------------------------------------------------------------------------
 
     def _fetch_token(self) -> tuple[str, int]:

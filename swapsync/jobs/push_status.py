@@ -40,6 +40,8 @@ def _write_notes(place: Workplace, rows: list[Row[Any]]) -> Outcome:
     now = place.clock.now()
     given_up = [row for row in missing if row.state == "in_doubt" and outbox.is_hopeless(row, row.attempts, now)]
     to_send = [row for row in missing if row not in given_up]
+    if to_send:
+        place.sparklayer.sign_in()  # so that nothing slow comes between the last look at the lease and a note
     with noting(place, rows) as connection:
         outbox.release(connection, [row.id for row in to_send if row.state == "in_doubt"], now)
         taken = outbox.mark_in_doubt(connection, [row.id for row in to_send], now)

@@ -1,5 +1,6 @@
 """Leases: one holder at a time, freed by death, and a late completion is refused (on both databases)."""
 
+from collections import Counter
 from datetime import timedelta
 from typing import Any
 
@@ -13,7 +14,7 @@ from swapsync.sandbox.world import World
 from swapsync.store import leases, runs
 from swapsync.store.db import Store
 from swapsync.store.leases import LEASE, LostLease
-from swapsync.store.outbox import outbox
+from swapsync.store.outbox import GRACE, outbox
 from tests.conftest import Desk, FixedClock, run
 from tests.scenario import approved, credited, sold
 from tests.workers import another_worker_at, take
@@ -129,6 +130,29 @@ def test_a_slow_workers_late_completion_changes_nothing_that_its_successor_did(
         [row] = connection.execute(select(outbox).where(outbox.c.kind == "credit"))
         events = connection.exec_driver_sql("SELECT count(*) FROM event WHERE kind = 'credit_delivered'").scalar()
     assert (row.state, row.last_error, events) == ("sent", "B was here", 1)
+
+
+def test_a_worker_that_is_taken_over_while_it_signs_in_writes_no_note_beside_its_successors(
+    desk: Desk, world: World, clock: FixedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sold(world)
+    approved(world)
+    slow, quick = desk(), desk()
+    run(desk(), "poll_returns", "poll_orders", "reconcile", "push_credits")
+    fetch = slow.sparklayer._tokens._fetch
+
+    def fetch_slowly() -> tuple[str, int]:
+        clock.moment += LONG_GONE + GRACE
+        run_job(quick, "push_status", JOBS["push_status"], "B")
+        return fetch()
+
+    monkeypatch.setattr(slow.sparklayer._tokens, "_fetch", fetch_slowly)
+    record = run_job(slow, "push_status", JOBS["push_status"], "A")
+
+    assert (record.status, record.sent) == ("failed", 0)
+    written = Counter(event["body"] for event in world.sparklayer.history("5001"))
+    assert written
+    assert set(written.values()) == {1}
 
 
 def test_a_worker_that_was_taken_over_sends_nothing_more(
