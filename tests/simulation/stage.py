@@ -117,7 +117,7 @@ class Machines:
         shutil.copyfile(self.folder / "template.db", self.database)
 
     def site(self, options: dict[str, str], start: datetime) -> SiteSettings:
-        """The site with these settings, each job due every half hour; what closed before ``start`` was settled outside."""
+        """The site with these settings and jobs due every half hour; what closed before ``start`` was settled outside."""
         environment = {
             "SWAPSYNC_SWAP_BASE_URL": "http://127.0.0.1:1/swap",
             "SWAPSYNC_SWAP_API_KEY": API_KEY,

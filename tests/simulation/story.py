@@ -225,8 +225,8 @@ FAULTS = (
     *("html", "html_after", "truncated", "cut_off", "slow", "revoked", "repeated"),
     *("locked", "restarted", "full", "unheard", "stall", "stall_answer"),
 )
-LANDS_LATE = ("lands_late", "lands_late")
-CLOCK = ("clock",)
+LANDS_LATE = ("lands_late",) * 4
+CLOCK = ("clock",) * 2
 JUMPS = (-7200, -600, 600, 7200)
 
 
@@ -411,6 +411,9 @@ class _Teller:
         r = self.random
         if self.calm or self.chance(0.2):
             return Run("A", Plan())
+        if self.right_clocks and self.chance(0.2):  # the other worker comes by while it is still under way
+            late = Fault(1 + int(r.expovariate(1 / 4)), "lands_late", seconds=60)
+            return Race((Plan(faults=(late,)), Plan()), r.randrange(1_000_000))
         if self.chance(0.25):
             return Race((self._plan(), self._plan()), r.randrange(1_000_000))
         return Run(r.choice("AAB"), self._plan())
