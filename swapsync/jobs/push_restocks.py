@@ -1,6 +1,8 @@
 """push_restocks: brings SparkLayer's stock to what the stock ledger says (worker.md section 4, rule 6).
 
 Inspection and damaged locations are ours alone: their levels are set to the ledger's figure, and a repeat is harmless.
+But a level that arrives late must not take the place of a newer one: after a lost reply the SKU is left alone for
+``outbox.GRACE``, and the level is set again then.
 Sellable stock is shared with sales: its level is read, added to and written, in the same call that takes the units out
 of inspection; the write is recorded before it is sent, and after a lost reply both levels are read before anything is
 sent again (``Transfer.proof`` says what they prove).
@@ -57,17 +59,22 @@ def _deliver(place: Workplace, tally: Tally) -> None:
         now = place.clock.now()
         levels = outbox.due(connection, place.slug, Kind.STOCK_LEVEL, now)
         restocks = outbox.due(connection, place.slug, Kind.RESTOCK, now)
-        doubtful = outbox.doubtful(connection, place.slug, Kind.RESTOCK)
+        doubtful = [
+            row for kind in (Kind.STOCK_LEVEL, Kind.RESTOCK) for row in outbox.doubtful(connection, place.slug, kind)
+        ]
     if not levels and not restocks:
         return
     ids = Locations(place)
     not_done, blocked = _settle_doubtful(place, tally, [row for row in restocks if row.state == "in_doubt"], ids)
-    blocked |= {row.payload["sku"] for row in doubtful if row.next_attempt_at > now}  # by whosever clock
+    under_way = {row.payload["sku"] for row in doubtful if row.next_attempt_at > now}  # by whosever clock
+    levels = [row for row in levels if row.payload["sku"] not in under_way]
+    blocked |= under_way
     blocked |= _hold_maybe_done(place, [row for row in restocks if row.state == "pending"], ids)
     with place.store.reading() as connection:
         waiting = units_waiting(connection, place.slug)
+    doubts: list[str] = []
     if levels:
-        _set_own_levels(place, tally, levels, waiting, ids)
+        blocked |= _set_own_levels(place, tally, levels, waiting, ids, doubts)
     by_sku: dict[str, list[Row[Any]]] = defaultdict(list)
     hopeless = [row for row in not_done if outbox.is_hopeless(row, row.attempts, now)]
     never = f"it was tried {outbox.GIVE_UP_AFTER} times or more and never arrived"
@@ -77,27 +84,57 @@ def _deliver(place: Workplace, tally: Tally) -> None:
             by_sku[row.payload["sku"]].append(row)
     fresh = [sku for sku in sorted(by_sku) if not any(row.attempts for row in by_sku[sku])]
     alone = [[sku] for sku in sorted(by_sku) if sku not in set(fresh)]  # one of them may be why a batch got no answer
-    doubts: list[str] = []
     for skus in [*chunks(fresh, PAIRS // 2), *alone]:
+        if len(doubts) >= STOP_AFTER:
+            break
         if doubt := _add_to_sellable(place, tally, {sku: by_sku[sku] for sku in skus}, waiting, ids):
             doubts.append(doubt)
-        if len(doubts) == STOP_AFTER:
-            break
     if doubts:
-        raise JobError(f"a write to sellable stock got no answer; the next run reads before it writes: {doubts[0]}")
+        raise JobError(f"a write to stock got no answer; its SKUs are left alone until it can't arrive: {doubts[0]}")
 
 
 # -- our own locations -----------------------------------------------------------------------------------------------
 
 
 def _set_own_levels(
-    place: Workplace, tally: Tally, rows: list[Row[Any]], waiting: Counter[str], locations: Locations
-) -> None:
+    place: Workplace,
+    tally: Tally,
+    rows: list[Row[Any]],
+    waiting: Counter[str],
+    locations: Locations,
+    doubts: list[str],
+) -> set[str]:
+    """Sets levels; returns the SKUs of those in doubt, and adds to ``doubts`` why they are."""
     by_pair: dict[tuple[str, str], list[Row[Any]]] = defaultdict(list)
     for row in rows:
         locations.id(Location(row.payload["location"]))
         by_pair[row.payload["sku"], row.payload["location"]].append(row)
-    for pairs in chunks(sorted(by_pair), PAIRS):
+    unsure: set[tuple[str, str]] = set()
+
+    def write(part: Sequence[tuple[tuple[str, str], StockLevelWrite]]) -> None:
+        mine = [row for pair, _ in part for row in by_pair[pair]]
+        now = place.clock.now()
+        with place.writing() as connection:
+            outbox.release(connection, [row.id for row in mine if row.state == "in_doubt"], now)
+            outbox.mark_in_doubt(connection, [row.id for row in mine], now)
+        place.require_lease()
+        try:
+            place.sparklayer.set_stock([level for _, level in part], repeatable=False)
+        except InDoubt as doubt:
+            unsure.update(pair for pair, _ in part)
+            doubts.append(str(doubt))
+            _note_doubt(place, tally, mine, str(doubt))
+        except RemoteError:
+            with place.writing() as connection:
+                outbox.take_back(connection, mine)
+            raise
+
+    fresh = [pair for pair in sorted(by_pair) if not any(row.attempts for row in by_pair[pair])]
+    alone = [[pair] for pair in sorted(by_pair) if pair not in set(fresh)]  # as of restocks
+    for pairs in [*chunks(fresh, PAIRS), *alone]:
+        if len(doubts) >= STOP_AFTER:
+            unsure.update(pairs)
+            continue
         with place.store.reading() as connection:
             ledger = ledger_levels(connection, place.slug, [sku for sku, _ in pairs])
         writes = {
@@ -106,18 +143,24 @@ def _set_own_levels(
             )
             for sku, location in pairs
         }
-        refused = _isolating(list(writes.items()), lambda part: _set_levels(place, part))
+        refused = _isolating(list(writes.items()), write)
         failed = {pair: why for (pair, _), why in refused}
-        written = [pair for pair in pairs if pair not in failed]
+        written = [pair for pair in pairs if pair not in failed and pair not in unsure]
         with place.writing() as connection:
             watch(connection, place.slug, [(*pair, writes[pair].quantity) for pair in written], place.clock.now())
         delivered = [row for pair in written for row in by_pair[pair]]
         _note(place, tally, delivered, [(row, why) for pair, why in failed.items() for row in by_pair[pair]])
+    return {sku for sku, _ in unsure}
 
 
-def _set_levels(place: Workplace, writes: Sequence[tuple[Any, StockLevelWrite]]) -> None:
-    place.require_lease()
-    place.sparklayer.set_stock([write for _, write in writes], repeatable=True)
+def _note_doubt(place: Workplace, tally: Tally, rows: list[Row[Any]], reason: str) -> None:
+    now = place.clock.now()
+    hopeless = [row for row in rows if outbox.is_hopeless(row, row.attempts + 1, now)]
+    with place.writing() as connection:
+        for row in rows:
+            outbox.note_doubt(connection, row.id, reason, now)
+    if hopeless:
+        _note(place, tally, [], [(row, Refused(reason, 0)) for row in hopeless])
 
 
 # -- sellable stock --------------------------------------------------------------------------------------------------

@@ -143,6 +143,26 @@ def test_no_location_is_created_where_the_site_does_not_allow_it(desk: Desk, wor
     assert created(world) == []
 
 
+def test_a_level_that_arrives_late_never_takes_the_place_of_a_newer_one(
+    desk: Desk, world: World, clock: FixedClock
+) -> None:
+    s.order(world)
+    s.returned(world, **s.DELIVERED)
+    place = desk()
+    world.faults.add(Fault(kind="lost_reply_before", path_contains=UPDATE))
+    assert run(place)["push_restocks"].status == "failed"
+
+    clock.forward(minutes=1)
+    s.found(place, "sellable", 4)
+    run(place)
+    assert s.levels(world) == s.NOWHERE
+    world.sparklayer.set_level("MUG", "inspection", 4)  # it was only slow
+
+    clock.forward(minutes=1)
+    run(place)
+    assert s.levels(world) == {"inspection": 0, "default": 4, "damaged": None}
+
+
 def test_a_repeat_to_our_own_locations_is_harmless(desk: Desk, world: World, clock: FixedClock) -> None:
     s.order(world)
     s.returned(world, **s.DELIVERED)

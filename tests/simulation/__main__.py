@@ -89,7 +89,8 @@ def main() -> int:
     if given.seed is not None:
         return 0 if replay(given.seed, not given.no_shrink) else 1
     started = time.monotonic()
-    done, failures, shrinks = 0, {}, 0
+    done = shrinks = 0
+    failures: dict[int, str] = {}
     seeds = range(given.first, given.first + given.seeds)
     verdicts = [run_chunk(seeds, stop=True)] if given.stop else run_many(given.first, given.seeds, given.processes)
     for verdict in verdicts:

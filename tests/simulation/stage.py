@@ -68,6 +68,7 @@ from tests.simulation.story import (
     Place,
     Race,
     Rename,
+    Resell,
     Revise,
     Run,
     Sell,
@@ -179,6 +180,7 @@ class Stage:
         self.skus = {variant: f"SKU-{variant}" for variant in range(VARIANTS)}
         self.all_skus = {variant: [sku] for variant, sku in self.skus.items()}
         self.sold: Counter[int] = Counter()
+        self.levels_before: dict[int, int] = {}
         self.waiting: list[Find | Close] = []
         self.processes = 0
         self.checker = Checker(self)
@@ -512,6 +514,7 @@ class Stage:
     def _(self, step: Rename) -> None:
         if step.sku in self.all_skus[step.variant]:
             return
+        self.levels_before.pop(step.variant, None)
         self.world.sparklayer.change_variant(f"v{step.variant}", sku=step.sku)
         self.skus[step.variant] = step.sku
         self.all_skus[step.variant].append(step.sku)
@@ -519,13 +522,22 @@ class Stage:
 
     @do.register
     def _(self, step: Sell) -> None:
-        sku = self.skus[step.variant]
-        level = self.world.sparklayer.level(sku, "default") or 0
-        units = min(level, step.quantity)
+        self._sell(step.variant, min(self._level(step.variant), step.quantity))
+
+    @do.register
+    def _(self, step: Resell) -> None:
+        for variant, before in self.levels_before.items():
+            self._sell(variant, self._level(variant) - before)
+
+    def _level(self, variant: int) -> int:
+        return self.world.sparklayer.level(self.skus[variant], "default") or 0
+
+    def _sell(self, variant: int, units: int) -> None:
         if units > 0:
-            self.world.sparklayer.set_level(sku, "default", level - units)
-            self.sold[step.variant] += units
-            self.tell(f"{units} {sku} sold, {level - units} left")
+            sku, left = self.skus[variant], self._level(variant) - units
+            self.world.sparklayer.set_level(sku, "default", left)
+            self.sold[variant] += units
+            self.tell(f"{units} {sku} sold, {left} left")
 
     @do.register
     def _(self, step: Shift) -> None:
@@ -558,6 +570,7 @@ class Stage:
 
     @do.register
     def _(self, step: Run) -> None:
+        self.levels_before = {variant: self._level(variant) for variant in self.skus}
         process = self._process(step.worker, step.plan)
         process.run(self.site, self.world)
         self._ran(process)

@@ -177,6 +177,11 @@ class Sell(Step):
 
 
 @dataclass(frozen=True, slots=True)
+class Resell(Step):
+    """All that the last run put back for sale is sold: the sellable levels are what they were before it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Skew(Step):
     """A machine's clock is set: so many seconds ahead of the true time, or behind it."""
 
@@ -220,6 +225,7 @@ class Story:
 
 VARIANTS = 4
 NOTES = ("push_status",)
+RESTOCKS = ("push_restocks",)
 TYPES = {"Refund": 80, "Shop Later Credit": 5, "Exchange": 8, "Warranty": 4, "Teleport": 3}
 CONDITIONS = {"sellable": 60, "damaged": 12, "missing": 12, "wrong_item": 8, "no_value": 8}
 FAULTS = (
@@ -227,8 +233,8 @@ FAULTS = (
     *("html", "html_after", "truncated", "cut_off", "slow", "revoked", "repeated"),
     *("locked", "restarted", "full", "unheard", "stall", "stall_answer"),
 )
-LANDS_LATE = ("lands_late", "lands_late")
-CLOCK = ("clock",)
+LANDS_LATE = ("lands_late",) * 4
+CLOCK = ("clock",) * 2
 JUMPS = (-7200, -600, 600, 7200)
 
 
@@ -403,6 +409,8 @@ class _Teller:
             lives.append([self._runs() for _ in range(2)])
         if not self.calm and self.chance(0.3):
             lives.append(self._two_at_the_notes())
+        if not self.calm and self.chance(0.3):
+            lives.append(self._sold_before_it_is_read())
         if self.chance(0.2):
             lives.append([self._daemons()])
         told: list[Step] = []
@@ -421,10 +429,20 @@ class _Teller:
         still = Fault(r.randint(1, 3), "stall_answer")
         return [before, Race((Plan(jobs=NOTES, faults=(still,)), Plan(jobs=NOTES)), r.randrange(1_000_000))]
 
+    def _sold_before_it_is_read(self) -> list[Step]:
+        """A restock arrives, its reply is lost, and before anybody looks all of it is sold again."""
+        r = self.random
+        before = Run("A", Plan(jobs=tuple(job for job in JOBS if job not in RESTOCKS)))
+        lost = Fault(r.randint(3, 6), r.choice(["lost_after", "timeout"]))
+        return [before, Run("A", Plan(jobs=RESTOCKS, faults=(lost,))), Resell(), Run("B", Plan(jobs=RESTOCKS))]
+
     def _runs(self) -> Step:
         r = self.random
         if self.calm or self.chance(0.2):
             return Run("A", Plan())
+        if self.right_clocks and self.chance(0.2):  # the other worker comes by while it is still under way
+            late = Fault(1 + int(r.expovariate(1 / 4)), "lands_late", seconds=60)
+            return Race((Plan(faults=(late,)), Plan()), r.randrange(1_000_000))
         if self.chance(0.25):
             return Race((self._plan(), self._plan()), r.randrange(1_000_000))
         return Run(r.choice("AAB"), self._plan())
