@@ -212,7 +212,7 @@ class Stage:
         stack.enter_context(patch.object(daemon, "ThreadPoolExecutor", Threads))
         stack.enter_context(patch.object(apscheduler, "datetime", Now))
         stack.enter_context(patch.object(Heart, "office", self.machines.office, create=True))
-        # Machines whose clocks differ share a store with a clock of its own, as PostgreSQL has; a SQLite is on one host.
+        # Machines whose clocks differ share a store with its own clock, as PostgreSQL has; a SQLite is on one host.
         stack.enter_context(patch.object(Store, "now", lambda *_: self.time.moment))
 
     def tell(self, words: str) -> None:
