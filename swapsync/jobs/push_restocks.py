@@ -50,8 +50,23 @@ def push_restocks(place: Workplace, tally: Tally) -> None:
     if not place.site.push_restocks:
         tally.remarks.append("restocks are switched off for this site (push_restocks)")
         return
-    _deliver(place, tally)
+    try:
+        _deliver(place, tally)
+    except Busy as busy:
+        _wait_as_told(place, busy)
+        tally.remarks.append(f"{busy}; what is left is for a later run")
+        return
     look_for_drift(place, tally)
+
+
+def _wait_as_told(place: Workplace, busy: Busy) -> None:
+    """Nothing waits between a look at a level, or at the lease, and a write: what was not taken is due later."""
+    now = place.clock.now()
+    with place.writing() as connection:
+        due = [
+            row for kind in (Kind.STOCK_LEVEL, Kind.RESTOCK) for row in outbox.due(connection, place.slug, kind, now)
+        ]
+        outbox.release(connection, [row.id for row in due if row.state == "pending"], busy.retry_at or now)
 
 
 def _deliver(place: Workplace, tally: Tally) -> None:

@@ -378,7 +378,7 @@ def test_a_token_is_renewed_before_its_time_is_up(desk: Desk, world: World, cloc
 
 @s.one_store_is_enough
 @pytest.mark.parametrize("retry_after", [30, "Tue, 10 Mar 2026 12:00:30 GMT"])
-@pytest.mark.parametrize("path", [LIST, "/api/v1/purchases", "/transactions", "/batch-update-stock"])
+@pytest.mark.parametrize("path", [LIST, "/api/v1/purchases", "/transactions"])
 def test_who_asks_too_much_waits_as_long_as_he_is_told(
     desk: Desk, world: World, clock: FixedClock, retry_after: int | str, path: str
 ) -> None:
@@ -414,6 +414,30 @@ def test_a_note_is_not_kept_waiting_but_left_to_a_run_after_the_time_that_was_as
     clock.forward(seconds=1)
     run(place, "push_status")
     assert len(s.tokens(world)) == 3
+
+
+@s.one_store_is_enough
+@pytest.mark.parametrize("restock_on", ["inspected", "swap_approved"])
+def test_a_stock_level_is_not_kept_waiting_either_and_nothing_of_stock_is_sent_before_that_time(
+    desk: Desk, world: World, clock: FixedClock, restock_on: str
+) -> None:
+    s.order(world)
+    s.returned(world, **s.APPROVED)
+    place = desk(restock_on=restock_on)
+    world.faults.add(Fault(kind="status", status=429, retry_after=300, path_contains="/batch-update-stock"))
+
+    records = run(place)
+    assert failed(records) == set()
+    assert "a later run" in records["push_restocks"].remarks[0]
+    sent = len(s.stock_writes(world))
+    clock.forward(seconds=299)
+    run(place, "push_restocks")
+    assert len(s.stock_writes(world)) == sent
+
+    clock.forward(seconds=1)
+    run(place, "push_restocks")
+    levels = s.levels(world)
+    assert (levels["inspection"], levels.get("default") or 0) == ((4, 0) if restock_on == "inspected" else (0, 4))
 
 
 def test_a_long_wait_is_left_to_a_later_run_and_nothing_is_sent_before(
