@@ -137,6 +137,23 @@ def test_while_reconcile_is_paused_the_plan_holds_only_what_is_decided_already(
     assert dry(place).writes == []
 
 
+def test_what_a_paused_job_would_write_is_not_in_the_plan_which_says_that_it_is_paused(
+    desk: Desk, world: World, store: Store, clock: FixedClock
+) -> None:
+    s.order(world)
+    s.returned(world, **s.APPROVED)
+    place = desk()
+    with store.transaction() as connection:
+        controls.pause(connection, "default", "push_credits", actor="ada", reason="month-end", now=clock.now())
+
+    plan = dry(place)
+
+    assert {write.kind for write in plan.writes} == {Kind.NOTE, Kind.STOCK_LEVEL}
+    assert [(r.job, "month-end" in r.remarks[0]) for r in plan.runs if r.status == "skipped"] == [
+        ("push_credits", True)
+    ]
+
+
 def test_a_dry_reconcile_compares_and_plans_on_a_copy(desk: Desk, world: World, clock: FixedClock) -> None:
     s.order(world)
     s.returned(world, **s.APPROVED)

@@ -11,10 +11,11 @@ from typing import Any
 from swapsync.clock import Clock
 from swapsync.domain import money
 from swapsync.domain.stock import Location
-from swapsync.jobs.cycle import JOBS, SITES_AT_ONCE, SiteReport, open_workplace, run_job
+from swapsync.jobs.cycle import JOBS, SITES_AT_ONCE, RunRecord, SiteReport, open_workplace, run_job
 from swapsync.jobs.reconcile import planned_effects
 from swapsync.jobs.workplace import Tally, Workplace
 from swapsync.settings import SiteSettings
+from swapsync.store import controls
 from swapsync.store.db import Store
 from swapsync.store.outbox import Effect, Kind
 
@@ -75,7 +76,10 @@ def add_plan(place: Workplace, plan: Plan, jobs: Sequence[str] = tuple(JOBS)) ->
     """Plans what these jobs would write outside. Raises ValueError unless the desk stands on a copy of the store."""
     if not place.store.is_copy:
         raise ValueError("a plan is made on a copy of the store")
-    wanted = [kind for kind, job in DELIVERED_BY.items() if job in jobs]
+    with place.store.reading() as connection:
+        paused = {job: controls.why_paused(connection, place.slug, job) for job in jobs if job in DELIVERED_BY.values()}
+    plan.runs += [RunRecord(job, "skipped", remarks=[reason]) for job, reason in paused.items() if reason]
+    wanted = [kind for kind, job in DELIVERED_BY.items() if job in jobs and not paused[job]]
 
     def make(place: Workplace, tally: Tally) -> None:
         effects = [e for e in planned_effects(place, deciding="reconcile" in jobs) if e.kind in wanted]
