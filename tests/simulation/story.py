@@ -353,6 +353,8 @@ class _Teller:
             steps.append(Travel(announced.ret, "Delivered", late=late))
         if fate.startswith("found"):
             steps += self._findings(announced, credited=False)
+            if not self.calm and self.chance(0.4):
+                steps += self._sold_before_it_is_read()
         if fate in ("approved", "found then approved"):
             qc = r.choices(["Approved", None], [85, 15])[0]
             steps.append(Close(announced.ret, qc, refunded=self.chance(0.12), late=late))
@@ -409,8 +411,6 @@ class _Teller:
             lives.append([self._runs() for _ in range(2)])
         if not self.calm and self.chance(0.3):
             lives.append(self._two_at_the_notes())
-        if not self.calm and self.chance(0.3):
-            lives.append(self._sold_before_it_is_read())
         if self.chance(0.2):
             lives.append([self._daemons()])
         told: list[Step] = []
