@@ -54,8 +54,7 @@ def push_restocks(place: Workplace, tally: Tally) -> None:
         _deliver(place, tally)
     except Busy as busy:
         _wait_as_told(place, busy)
-        tally.remarks.append(f"{busy}; what is left is for a later run")
-        return
+        raise JobError(f"{busy}; what is left is for a later run") from busy
     look_for_drift(place, tally)
 
 
