@@ -17,7 +17,7 @@ from heapq import heappop, heappush
 from io import BytesIO
 from random import Random
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import requests
 import urllib3
@@ -41,6 +41,9 @@ from swapsync.store.db import Store, _begin_sqlite
 from swapsync.store.leases import Lease
 
 TIMEOUT = 30.0
+
+Answer = tuple[int, dict[str, str], bytes]
+"""Status, headers, body."""
 
 
 FAMILIES = {
@@ -66,7 +69,8 @@ class Fault:
     Calls. Without effect: ``refused`` (no connection), ``lost_before``, ``html``, ``status`` (``status``,
     ``retry_after``; 400, 404 and 409 only for writes). With effect: ``lost_after``, ``timeout``, ``error_after`` (a 5xx
     although it was done), ``html_after``, ``truncated``, ``cut_off``, ``slow`` (``seconds``). Else:
-    ``revoked`` (all tokens), ``repeated`` (a list answers what it answered last time).
+    ``revoked`` (all tokens), ``repeated`` (a list answers what it answered last time), ``older`` (the list of returns
+    is as it was when this machine last walked over it without a fault).
     Writes, which are the calls that change something: ``lands_late`` (takes effect so many ``seconds`` after the caller
     gave up on it).
     The machine: ``stall`` (at begin) and ``stall_answer`` (before an answer is read): it stands still for minutes, its
@@ -225,7 +229,7 @@ class Wire(requests.adapters.HTTPAdapter):
         super().__init__()
         self._app = create_app(lambda: world)
         self._world, self._process = world, process
-        self._last: dict[str, tuple[int, dict[str, str], bytes]] = {}
+        self._last: dict[str, Answer] = {}
 
     def send(self, request: requests.PreparedRequest, *_: Any, **__: Any) -> requests.Response:
         process, world = self._process, self._world
@@ -252,10 +256,14 @@ class Wire(requests.adapters.HTTPAdapter):
                 headers["Retry-After"] = _retry_after(fault.retry_after, process.clock.time.moment)
         elif kind == "html":
             status, headers, body = 200, {"content-type": "text/html; charset=utf-8"}, HTML
+        elif kind == "older" and (page := _page_of_returns(request)) in process.heard:
+            status, headers, body = process.heard[page]
         elif kind == "repeated" and request.method == "GET" and name.endswith(("/returns", "/purchases")):
             status, headers, body = self._last.get(name) or self._ask(request)
         else:
             status, headers, body = self._last[name] = self._ask(request)
+            if (page := _page_of_returns(request)) and not process.plan.faults and not process.plan.dies_at:
+                process.heard[page] = self._last[name]
         process.reach("answer")
         if kind == "lost_after":
             raise requests.ConnectionError(ProtocolError("Connection aborted.", ConnectionResetError(104, "reset")))
@@ -281,7 +289,7 @@ class Wire(requests.adapters.HTTPAdapter):
         )
         return self.build_response(request, answer)
 
-    def _ask(self, request: requests.PreparedRequest) -> tuple[int, dict[str, str], bytes]:
+    def _ask(self, request: requests.PreparedRequest) -> Answer:
         parts = urlsplit(request.url or "")
         body = request.body or b""
         scope = {
@@ -309,6 +317,13 @@ class Wire(requests.adapters.HTTPAdapter):
 
 def _reads(request: requests.PreparedRequest) -> bool:
     return request.method == "GET" or request.path_url.endswith(("/auth/token", "/batch-fetch-stock"))
+
+
+def _page_of_returns(request: requests.PreparedRequest) -> int:
+    """Which page of what changed in Swap is asked for; 0: something else is."""
+    url = urlsplit(request.url or "")
+    asked = dict(parse_qsl(url.query))
+    return int(asked["page"]) if url.path.endswith("/returns") and "rma_number" not in asked else 0
 
 
 def _bytes(value: Any) -> bytes:
@@ -383,6 +398,7 @@ class Process:
     clock: MachineClock
     disk: Disk
     plan: Plan
+    heard: dict[int, Answer] = field(default_factory=dict)
     baton: "Baton | None" = None
     points: int = 0
     counts: dict[str, int] = field(default_factory=dict)

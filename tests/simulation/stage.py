@@ -42,6 +42,7 @@ from swapsync.store.db import Store
 from swapsync.store.exceptions import exceptions
 from tests.simulation.checker import Checker, Wrong
 from tests.simulation.machine import (
+    Answer,
     Baton,
     Disk,
     Heart,
@@ -183,6 +184,7 @@ class Stage:
         self.levels_before: dict[int, int] = {}
         self.waiting: list[Find | Close] = []
         self.processes = 0
+        self.heard: dict[str, dict[int, Answer]] = {"A": {}, "B": {}}
         self.checker = Checker(self)
         for email in ("buyer", "stranger"):
             self.world.sparklayer.put_customer(customer_row(BUYERS[email]))
@@ -589,7 +591,7 @@ class Stage:
     def _process(self, worker: str, plan: Plan) -> Process:
         self.processes += 1
         name = f"{worker}:{self.processes}"
-        return Process(name, self.clocks[worker], self.machines.disks[worker], plan)
+        return Process(name, self.clocks[worker], self.machines.disks[worker], plan, self.heard[worker])
 
     def _ran(self, process: Process) -> None:
         jobs = [f"{r.job} {r.status}{f' ({r.error})' if r.error else ''}" for r in process.records if r.status != "ok"]

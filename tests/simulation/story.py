@@ -225,6 +225,7 @@ class Story:
 
 VARIANTS = 4
 NOTES = ("push_status",)
+POLL = ("poll_returns",)
 RESTOCKS = ("push_restocks",)
 TYPES = {"Refund": 80, "Shop Later Credit": 5, "Exchange": 8, "Warranty": 4, "Teleport": 3}
 CONDITIONS = {"sellable": 60, "damaged": 12, "missing": 12, "wrong_item": 8, "no_value": 8}
@@ -357,7 +358,10 @@ class _Teller:
                 steps += self._sold_before_it_is_read()
         if fate in ("approved", "found then approved"):
             qc = r.choices(["Approved", None], [85, 15])[0]
-            steps.append(Close(announced.ret, qc, refunded=self.chance(0.12), late=late))
+            closed = Close(announced.ret, qc, refunded=self.chance(0.12), late=late)
+            if not self.calm and fate == "approved" and self.chance(0.2):
+                return [*steps, *self._served_again_as_it_was(closed)]
+            steps.append(closed)
             afterwards = r.random()
             if afterwards < 0.15 and fate == "approved":
                 steps += self._findings(announced, credited=True)
@@ -435,6 +439,12 @@ class _Teller:
         before = Run("A", Plan(jobs=tuple(job for job in JOBS if job not in RESTOCKS)))
         lost = Fault(r.randint(3, 6), r.choice(["lost_after", "timeout"]))
         return [before, Run("A", Plan(jobs=RESTOCKS, faults=(lost,))), Resell(), Run("B", Plan(jobs=RESTOCKS))]
+
+    def _served_again_as_it_was(self, closed: Close) -> list[Step]:
+        """A return is read, closed and read again, with one that came after it; then the list is as it was at first."""
+        first, then = Run("A", Plan(jobs=POLL)), Run("B", Plan(jobs=POLL))
+        again = Run("A", Plan(jobs=POLL, faults=(Fault(1, "older", 99),)))
+        return [first, closed, self._announce(), then, again]
 
     def _runs(self) -> Step:
         r = self.random
