@@ -196,8 +196,7 @@ def test_on_a_copy_every_kind_of_write_is_refused_before_it_leaves(desk: Desk, w
                 order, platform_id="x", total_minor=-1, currency="GBP", details={}
             ),
             lambda: on_copy.sparklayer.add_note(order, "x"),
-            lambda: on_copy.sparklayer.set_stock([StockLevelWrite("MUG", "default", 1)], repeatable=True),
-            lambda: on_copy.sparklayer.set_stock([StockLevelWrite("MUG", "default", 1)], repeatable=False),
+            lambda: on_copy.sparklayer.set_stock([StockLevelWrite("MUG", "default", 1)]),
             lambda: on_copy.swap.report_quality_control(
                 condition=Condition.SELLABLE, quantity=1, order_id="5001", sku="MUG"
             ),

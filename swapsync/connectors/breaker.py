@@ -14,7 +14,10 @@ PAUSE = timedelta(seconds=60)
 
 
 class Breaker:
-    """Opens after so many attempts in a row without a proper answer; a minute later one attempt may probe."""
+    """Opens after so many attempts in a row without a proper answer; a minute later one attempt may probe.
+
+    ``stopped``: why there is to be no attempt any more; blank while there may be one.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -22,13 +25,13 @@ class Breaker:
         self._failures = 0
         self._closed_from: datetime | None = None
         self._last_error = ""
-        self._stopped = ""
+        self.stopped = ""
 
     def refusal(self) -> str | None:
         """Why no attempt may be made now; None if one may. Of several that ask after a pause, one is the probe."""
         with self._lock:
-            if self._stopped or self._closed_from is None:
-                return self._stopped or None
+            if self.stopped or self._closed_from is None:
+                return self.stopped or None
             now = self._clock.now()
             if not self._closed_from - PAUSE <= now < self._closed_from:  # before it: the clock was set back
                 self._closed_from = now + PAUSE
@@ -52,4 +55,4 @@ class Breaker:
     def stop(self, reason: str) -> None:
         """From now on no attempt may be made, for this reason."""
         with self._lock:
-            self._stopped = reason
+            self.stopped = reason

@@ -3,6 +3,7 @@
     RemoteError
     ├── TryLater                 nothing happened, or a repeat is harmless: call again, at ``retry_at`` if it is given
     │   ├── Busy                 too many requests: nothing happened, and what was sent is not to blame
+    │   ├── LookAgain            nothing happened; what it goes by is to be looked at again before it is sent again
     │   ├── Unreachable          nobody could be spoken to: connection refused, DNS, TLS, time-out
     │   └── BadAnswer            somebody answered, but not as the contract says: HTML, cut short, another shape
     ├── Refused                  the answer is no: never again unchanged
@@ -32,6 +33,13 @@ class TryLater(RemoteError):
 
 class Busy(TryLater):
     """Too many requests (429): nothing happened."""
+
+
+class LookAgain(TryLater):
+    """It clashes with what stands there or with another write just now (409), or its token had run out (401).
+
+    Nothing happened.
+    """
 
 
 class Unreachable(TryLater):

@@ -7,6 +7,7 @@ What comes of a call is decided by the table `_FATES`, and said in the exception
 
 import re
 import ssl
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -29,6 +30,7 @@ from swapsync.connectors.errors import (
     Busy,
     CredentialsRejected,
     InDoubt,
+    LookAgain,
     NotFound,
     Refused,
     RemoteError,
@@ -62,15 +64,15 @@ class _Fate:
 _NOT_SENT, _LOST, _UNREADABLE, _SERVER_ERROR, _OTHER_STATUS = "not sent", "lost", "unreadable", "5xx", "other"
 _IN_DOUBT = _Fate(InDoubt)
 
-# What came back: (for a call that may be repeated, for one that may not). The latter is not kept
-# waiting for its turn: it may say what was read before, and is sent under a lease, so both are to be looked at anew.
+# What came back: (for a call that may be repeated, for one that may not). The latter is sent once and at once: it may
+# say what was read before, and goes out under a lease, so both are to be looked at anew before it is sent again.
 _FATES: dict[str | int, tuple[_Fate, _Fate]] = {
-    _NOT_SENT: (_Fate(Unreachable, again=True), _Fate(Unreachable, again=True)),
+    _NOT_SENT: (_Fate(Unreachable, again=True), _Fate(Unreachable)),
     _LOST: (_Fate(Unreachable, again=True), _IN_DOUBT),
     _UNREADABLE: (_Fate(BadAnswer, again=True), _IN_DOUBT),
     _SERVER_ERROR: (_Fate(TryLater, again=True), _IN_DOUBT),
     429: (_Fate(Busy, again=True), _Fate(Busy)),
-    409: (_Fate(Refused, again=True), _Fate(Refused, again=True)),
+    409: (_Fate(LookAgain, again=True), _Fate(LookAgain)),
     401: (_Fate(CredentialsRejected), _Fate(CredentialsRejected)),
     404: (_Fate(NotFound), _Fate(NotFound)),
     _OTHER_STATUS: (_Fate(Refused), _Fate(Refused)),
@@ -111,7 +113,6 @@ class _Failure:
     error: RemoteError
     again: bool
     wait_seconds: float = 0
-    status: int = 0
 
 
 class Connection:
@@ -152,6 +153,7 @@ class Connection:
         self._read_only = read_only
         self.sent: Counter[str] = Counter()
         self._budget = budget
+        self._of_thread = threading.local()
         self._breaker = Breaker(clock)
         self._headers = {
             **requests.utils.default_headers(),
@@ -185,8 +187,7 @@ class Connection:
         """The parsed JSON of the answer, numbers with a fraction as Decimal; None for an empty body.
 
         ``path`` is percent-encoded already. ``repeatable``: sending it twice is the same as once; without it, the
-        call is tried again only after a moment and where it provably had no effect, and a 2xx status is proof enough
-        whatever the body.
+        call is sent once, and a 2xx status is proof enough whatever the body. After `get_ready` it waits for nothing.
         ``anonymous``: without a bearer token. ``reads``: it changes nothing, although it is no GET. Raises RemoteError;
         the module `errors` says which kind when. Raises WriteRefused on a connection that may only read.
         """
@@ -199,6 +200,17 @@ class Connection:
         if isinstance(outcome, _Failure):
             raise outcome.error
         return outcome
+
+    def get_ready(self) -> None:
+        """Has a token and a turn of the rate limit at hand for this thread's next call that must not be repeated.
+
+        Raises RemoteError.
+        """
+        if self._bearer:
+            self._bearer.token()
+        if not self._has_turn():
+            self._wait_for_turn()
+            self._of_thread.has_turn = True
 
     def stop(self, reason: str) -> None:
         """Lets the call that is under way end, and makes no other: each raises Unreachable with this reason."""
@@ -218,7 +230,7 @@ class Connection:
         if self._bearer and not call.anonymous and not call.renewed and _is_unauthorised(outcome):
             call.renewed = True
             self._bearer.reject(call.token)
-            outcome = self._send(call)
+            outcome = self._send(call) if call.repeatable else _Failure(LookAgain(str(outcome.error)), again=False)
         return outcome
 
     def _send(self, call: _Call) -> Any:
@@ -228,9 +240,12 @@ class Connection:
         if self._bearer and not call.anonymous:
             call.token = self._bearer.token()
             headers = {**headers, "Authorization": f"Bearer {call.token}"}
-        if self._budget and (waited := self._budget.wait_for_turn()):
-            count("rate_limit_waits", self.name)
-            count("rate_limit_wait_seconds", self.name, amount=waited)
+        if call.repeatable or not self._has_turn():
+            self._wait_for_turn()
+        if not call.repeatable:
+            self._of_thread.has_turn = False
+        if reason := self._breaker.stopped:  # meanwhile
+            return _Failure(Unreachable(f"{self.name}: {reason}"), again=False)
         self.sent["read" if call.reads else "write"] += 1
         started = time.monotonic()
         status, body, trouble = 0, b"", None
@@ -257,6 +272,14 @@ class Connection:
         if not 200 <= status < 300:
             return self._bad_status(call, status, response.headers, body)
         return self._parsed(call, response.headers.get("Content-Type", ""), body, trouble)
+
+    def _has_turn(self) -> bool:
+        return getattr(self._of_thread, "has_turn", False)
+
+    def _wait_for_turn(self) -> None:
+        if self._budget and (waited := self._budget.wait_for_turn()):
+            count("rate_limit_waits", self.name)
+            count("rate_limit_wait_seconds", self.name, amount=waited)
 
     def _parsed(self, call: _Call, content_type: str, body: bytes, trouble: Exception | None) -> Any:
         if not call.repeatable:
@@ -304,7 +327,7 @@ class Connection:
         if issubclass(fate.error, TryLater):
             error = fate.error(message, self._clock.now() + wait if wait else None)
             seconds = wait.total_seconds() if wait else 0
-            return _Failure(error, fate.again and seconds <= MAX_WAIT_SECONDS, seconds, status)
+            return _Failure(error, fate.again and seconds <= MAX_WAIT_SECONDS, seconds)
         return _Failure(fate.error(message), fate.again)
 
     def _clean(self, text: str, token: str = "") -> str:
@@ -340,10 +363,10 @@ def _bounded_body(response: requests.Response, deadline: float) -> bytes:
 
 
 def _is_no_answer(outcome: Any) -> bool:
-    """Whether the other side did not answer properly; to be told to wait for one's turn (429) is an answer."""
+    """Whether the other side did not answer properly; to be told to wait (429, 409) is an answer."""
     if not isinstance(outcome, _Failure):
         return False
-    return isinstance(outcome.error, InDoubt | TryLater) and outcome.status != 429
+    return isinstance(outcome.error, InDoubt | TryLater) and not isinstance(outcome.error, Busy | LookAgain)
 
 
 def _is_unauthorised(outcome: Any) -> bool:

@@ -1,7 +1,7 @@
 """SparkLayer: orders with their transactions and history, stock, variants, customers."""
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
@@ -234,27 +234,32 @@ class SparkLayerClient:
         return {text(row.get("external_id")): text(row.get("id")) for row in rows}
 
     def create_stock_location(self, external_id: str) -> None:
-        """Adds a stock location under this name. Refused with 409 where it stands; InDoubt when the reply is lost."""
+        """Adds a stock location under this name. LookAgain where it stands; InDoubt when the reply is lost."""
         location = {"name": external_id, "external_id": external_id}
         self._connection.request("POST", "/api/v1/stock-locations", json=location, repeatable=False)
 
-    def stock_levels(self, skus: Iterable[str], location_ids: Sequence[str]) -> dict[tuple[str, str], StockLevel]:
-        """Level by (SKU, location id). A pair without a level is absent."""
+    def stock_levels(
+        self, skus: Iterable[str], location_ids: Sequence[str]
+    ) -> dict[tuple[str, str], StockLevel | None]:
+        """Level by (SKU, location id); None where a SKU's can't be read. A pair without a level is absent."""
         wanted = list(dict.fromkeys(skus))
-        levels: dict[tuple[str, str], StockLevel] = {}
+        levels: dict[tuple[str, str], StockLevel | None] = {}
         for start in range(0, len(wanted) if location_ids else 0, STOCK_PAIRS_PER_CALL):
             asked = {
                 "skus": wanted[start : start + STOCK_PAIRS_PER_CALL],
                 "filter": {"stock_location_ids": list(location_ids)},
             }
             for row in self._objects("POST", "/api/v1/batch-fetch-stock", json=asked, reads=True):
-                levels.update(_read_levels(row))
+                try:
+                    levels.update(_read_levels(row))
+                except (TypeError, ValueError, AttributeError):
+                    levels.update({(text(row.get("sku")), id_): None for id_ in location_ids})
         return levels
 
-    def set_stock(self, levels: Sequence[StockLevelWrite], *, repeatable: bool) -> None:
+    def set_stock(self, levels: Sequence[StockLevelWrite]) -> None:
         """Sets absolute levels, all or none; each (SKU, location) may stand there once.
 
-        ``repeatable``: whether a second write is as good as one, because nobody else moves these levels.
+        Sent once: raises InDoubt when the reply is lost, LookAgain when another write got in between.
         """
         updates = [
             {"stock_location_external_id": level.location, "sku": level.sku, "stock_level": level.quantity}
@@ -263,7 +268,7 @@ class SparkLayerClient:
             for level in levels
         ]
         if updates:
-            self._connection.request("POST", "/api/v1/batch-update-stock", json=updates, repeatable=repeatable)
+            self._connection.request("POST", "/api/v1/batch-update-stock", json=updates, repeatable=False)
 
     # -- variants and customers --------------------------------------------------------------------------------------
 
@@ -275,9 +280,9 @@ class SparkLayerClient:
         """The customer with this ``sparklayer`` id, ``platform`` id or ``email``, or None."""
         return self._one("/api/v2/customers", lookup_by, identifier)
 
-    def sign_in(self) -> None:
-        """Has a token at hand, so that the next call is the only one that is made for it. Raises RemoteError."""
-        self._tokens.token()
+    def get_ready(self) -> None:
+        """Has at hand what else would be waited for between a look and this thread's next note or stock levels."""
+        self._connection.get_ready()
 
     # -- plumbing ----------------------------------------------------------------------------------------------------
 
@@ -346,13 +351,11 @@ def _wire_time(at: datetime) -> str:
     return at.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
-def _read_levels(row: Row) -> Iterator[tuple[tuple[str, str], StockLevel]]:
-    try:
-        for level in row.get("stock_levels") or ():
-            if level.get("stock_level") is not None:
-                yield (
-                    (text(row.get("sku")), text(level.get("stock_location_id"))),
-                    StockLevel(int(level["stock_level"]), level.get("min_stock_level"), level.get("restock_date")),
-                )
-    except (TypeError, ValueError, AttributeError) as error:
-        raise BadAnswer(f"SparkLayer: the stock of SKU {shown(row.get('sku'))} can't be read") from error
+def _read_levels(row: Row) -> dict[tuple[str, str], StockLevel]:
+    return {
+        (text(row.get("sku")), text(level.get("stock_location_id"))): StockLevel(
+            int(level["stock_level"]), level.get("min_stock_level"), level.get("restock_date")
+        )
+        for level in row.get("stock_levels") or ()
+        if level.get("stock_level") is not None
+    }

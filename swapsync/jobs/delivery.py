@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, select
 
-from swapsync.connectors.errors import CredentialsRejected, InDoubt, Refused, TryLater, Unreachable
+from swapsync.connectors.errors import CredentialsRejected, InDoubt, Refused, RemoteError, TryLater, Unreachable
 from swapsync.domain.catalogue import Code
 from swapsync.jobs.workplace import JobError, Tally, Workplace
 from swapsync.store import exceptions, leases, outbox
@@ -22,9 +22,10 @@ STOP_AFTER = 3
 
 @dataclass
 class Outcome:
-    """What became of a batch of effects; with ``broke_off``, one of the ``untried``, the other side was found down.
+    """What became of a batch of effects.
 
-    ``not_done``: those of the refused that provably had no effect.
+    ``not_done``: those of the refused that provably had no effect. ``broke_off``: of the ``untried``, the one that was
+    begun when the other side was found down.
     """
 
     sent: list[Row[Any]] = field(default_factory=list)
@@ -34,13 +35,19 @@ class Outcome:
     doubtful: list[tuple[Row[Any], str]] = field(default_factory=list)
     untried: list[Row[Any]] = field(default_factory=list)
     down: Exception | None = None
-    broke_off: Row[Any] | None = None
+    broke_off: list[Row[Any]] = field(default_factory=list)
 
 
-def attempt(place: Workplace, rows: Iterable[Row[Any]], send: Callable[[Row[Any]], None]) -> Outcome:
+def attempt(
+    place: Workplace,
+    rows: Iterable[Row[Any]],
+    send: Callable[[Row[Any]], None],
+    begin: Callable[[Row[Any]], bool] = lambda row: True,
+) -> Outcome:
     """Sends effects in order, each while this worker's lease still stands.
 
-    When the other side is down or refuses our credentials, the rest is left untried.
+    When the other side is down or refuses our credentials, the rest is left untried. ``begin`` is what is to be done
+    before an effect is sent; false: it is not to be sent any more. Raises LostLease.
     """
     outcome = Outcome()
     in_a_row = 0
@@ -48,12 +55,20 @@ def attempt(place: Workplace, rows: Iterable[Row[Any]], send: Callable[[Row[Any]
         if outcome.down is not None:
             outcome.untried.append(row)
             continue
+        try:
+            if not begin(row):
+                continue
+        except RemoteError as error:
+            outcome.down = error
+            outcome.untried.append(row)
+            continue
         place.require_lease()
         try:
             send(row)
         except (Unreachable, CredentialsRejected) as error:
-            outcome.down, outcome.broke_off = error, row
+            outcome.down = error
             outcome.untried.append(row)
+            outcome.broke_off.append(row)
         except Refused as error:
             outcome.refused.append((row, str(error)))
             if error.had_no_effect:
@@ -101,6 +116,12 @@ def noting(place: Workplace, rows: Sequence[Row[Any]]) -> Iterator[Connection]:
     with place.writing() as connection:
         outbox.verify_claims(connection, [row.id for row in rows], place.held)
         yield connection
+
+
+def mark(place: Workplace, row: Row[Any]) -> bool:
+    """Records that an effect is about to be sent, which must not be repeated; false: it was withdrawn meanwhile."""
+    with noting(place, [row]) as connection:
+        return bool(outbox.mark_in_doubt(connection, [row.id], place.clock.now()))
 
 
 def note_outcome(connection: Connection, place: Workplace, outcome: Outcome) -> list[Row[Any]]:

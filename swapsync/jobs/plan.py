@@ -13,6 +13,7 @@ from swapsync.domain import money
 from swapsync.domain.stock import Location
 from swapsync.jobs.cycle import JOBS, SITES_AT_ONCE, RunRecord, SiteReport, open_workplace, run_job
 from swapsync.jobs.reconcile import planned_effects
+from swapsync.jobs.stock_levels import read_levels
 from swapsync.jobs.workplace import Tally, Workplace
 from swapsync.settings import SiteSettings
 from swapsync.store import controls
@@ -100,7 +101,8 @@ def levels_outside(place: Workplace, effects: Iterable[Effect], tally: Tally) ->
     for name in sorted({place.locations[location] for _, location in wanted if location not in known}):
         tally.remarks.append(f"SparkLayer has no stock location {name!r}: push_restocks would need it")
     asked = sorted({sku for sku, _ in wanted})
-    read = place.sparklayer.stock_levels(asked, sorted(set(known.values())))
+    read, unread = read_levels(place, asked, sorted(set(known.values())))
+    tally.remarks += [str(why) for why in unread.values()]
     return {
         (sku, location): level.quantity
         if location in known and (level := read.get((sku, known[location]))) is not None

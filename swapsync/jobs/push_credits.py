@@ -48,7 +48,7 @@ def _batch(place: Workplace, rows: list[Row[Any]]) -> Outcome:
     with noting(place, rows) as connection:
         gave_up = note_outcome(connection, place, outcome)
         note_look(connection, place, look)
-        outbox.hand_back(connection, [row for row in outcome.untried if row is not outcome.broke_off])
+        outbox.hand_back(connection, [row for row in outcome.untried if row not in outcome.broke_off])
         outbox.hand_back(connection, outcome.not_done)
         _set_state(connection, place.slug, outcome.sent, "delivered")
         _void(connection, place.slug, [row.payload["voids"] for row in outcome.sent if "voids" in row.payload])

@@ -4,8 +4,9 @@ Inspection and damaged locations are ours alone: their levels are set to the led
 But a level that arrives late must not take the place of a newer one: after a lost reply the SKU is left alone for
 ``outbox.GRACE``, and the level is set again then.
 Sellable stock is shared with sales: its level is read, added to and written, in the same call that takes the units out
-of inspection; the write is recorded before it is sent, and after a lost reply both levels are read before anything is
-sent again (``Transfer.proof`` says what they prove).
+of inspection. Nothing waits between that read and the write, and what is to be written again is read again first. The
+write is recorded before it is sent, and after a lost reply both levels are read before anything is sent again
+(``Transfer.proof`` says what they prove).
 """
 
 from collections import Counter, defaultdict
@@ -19,10 +20,10 @@ from swapsync.connectors.errors import (
     Busy,
     CredentialsRejected,
     InDoubt,
+    LookAgain,
     Refused,
     RemoteError,
     TryLater,
-    Unreachable,
 )
 from swapsync.connectors.sparklayer import StockLevelWrite
 from swapsync.domain.catalogue import Code
@@ -30,7 +31,7 @@ from swapsync.domain.stock import Location, Proof, Transfer
 from swapsync.jobs.delivery import STOP_AFTER, clear_failures, note_failures
 from swapsync.jobs.restored import maybe_done
 from swapsync.jobs.stock_drift import look_for_drift, watch
-from swapsync.jobs.stock_levels import PAIRS, Locations, ledger_levels, own_level, units_waiting
+from swapsync.jobs.stock_levels import PAIRS, Locations, ledger_levels, own_level, read_levels, units_waiting
 from swapsync.jobs.workplace import JobError, Tally, Workplace
 from swapsync.store import exceptions, outbox
 from swapsync.store.db import chunks, table
@@ -101,8 +102,7 @@ def _deliver(place: Workplace, tally: Tally) -> None:
     for skus in [*chunks(fresh, PAIRS // 2), *alone]:
         if len(doubts) >= STOP_AFTER:
             break
-        if doubt := _add_to_sellable(place, tally, {sku: by_sku[sku] for sku in skus}, waiting, ids):
-            doubts.append(doubt)
+        _add_to_sellable(place, tally, {sku: by_sku[sku] for sku in skus}, waiting, ids, doubts)
     if doubts:
         raise JobError(f"a write to stock got no answer; its SKUs are left alone until it can't arrive: {doubts[0]}")
 
@@ -127,13 +127,14 @@ def _set_own_levels(
 
     def write(part: Sequence[tuple[tuple[str, str], StockLevelWrite]]) -> None:
         mine = [row for pair, _ in part for row in by_pair[pair]]
+        place.sparklayer.get_ready()
         now = place.clock.now()
         with place.writing() as connection:
             outbox.release(connection, [row.id for row in mine if row.state == "in_doubt"], now)
             outbox.mark_in_doubt(connection, [row.id for row in mine], now)
         place.require_lease()
         try:
-            place.sparklayer.set_stock([level for _, level in part], repeatable=False)
+            place.sparklayer.set_stock([level for _, level in part])
         except InDoubt as doubt:
             unsure.update(pair for pair, _ in part)
             doubts.append(str(doubt))
@@ -181,16 +182,25 @@ def _note_doubt(place: Workplace, tally: Tally, rows: list[Row[Any]], reason: st
 
 
 def _add_to_sellable(
-    place: Workplace, tally: Tally, by_sku: dict[str, list[Row[Any]]], waiting: Counter[str], locations: Locations
-) -> str | None:
-    """Restocks these SKUs; returns why it is in doubt whether some of it arrived, if it is."""
+    place: Workplace,
+    tally: Tally,
+    by_sku: dict[str, list[Row[Any]]],
+    waiting: Counter[str],
+    locations: Locations,
+    doubts: list[str],
+) -> None:
+    """Restocks these SKUs; adds to ``doubts`` why it is in doubt whether some of it arrived, if it is."""
     sellable, inspection = locations.id(Location.SELLABLE), locations.id(Location.INSPECTION)
     inspection_name = locations.external[Location.INSPECTION]
     with place.store.reading() as connection:
         ledger = ledger_levels(connection, place.slug, list(by_sku))
-    read = place.sparklayer.stock_levels(sorted(by_sku), [sellable, inspection])
 
-    def write(skus: Sequence[str]) -> None:
+    def write(wanted: Sequence[str]) -> None:
+        place.sparklayer.get_ready()
+        read, unread = read_levels(place, wanted, [sellable, inspection])
+        _note(place, tally, [], [(row, why) for sku, why in unread.items() for row in by_sku[sku]])
+        skus = [sku for sku in wanted if sku not in unread]
+        rows = [row for sku in skus for row in by_sku[sku]]
         writes: list[StockLevelWrite] = []
         ids: dict[str, int] = {}
         with place.writing() as connection:
@@ -213,23 +223,23 @@ def _add_to_sellable(
                 )
         place.require_lease()
         try:
-            place.sparklayer.set_stock(writes, repeatable=False)
-        except InDoubt:
-            raise
+            place.sparklayer.set_stock(writes)
+        except InDoubt as doubt:
+            doubts.append(str(doubt))
+            with place.writing() as connection:
+                for row in rows:
+                    outbox.note_doubt(connection, row.id, str(doubt), place.clock.now())
+            return
         except RemoteError:
-            _take_back(place, ids)
+            _take_back(place, rows, ids)
             raise
         taken_out = [(w.sku, Location.INSPECTION, w.quantity) for w in writes if w.location == inspection_name]
         with place.writing() as connection:
             watch(connection, place.slug, taken_out, place.clock.now())
-        _note(place, tally, [row for sku in skus for row in by_sku[sku]], [])
+        _note(place, tally, rows, [])
 
-    try:
-        refused = _isolating(sorted(by_sku), write)
-    except InDoubt as doubt:
-        return str(doubt)
+    refused = _isolating(sorted(by_sku), write)
     _note(place, tally, [], [(row, why) for sku, why in refused for row in by_sku[sku]])
-    return None
 
 
 def _record_write(
@@ -253,12 +263,11 @@ def _record_write(
     return write_id
 
 
-def _take_back(place: Workplace, ids: dict[str, int]) -> None:
-    """A write that provably did nothing: its effects are pending again."""
+def _take_back(place: Workplace, rows: list[Row[Any]], ids: dict[str, int]) -> None:
+    """Writes that provably did nothing: their effects, as they were before, are pending again."""
     with place.writing() as connection:
+        outbox.take_back(connection, rows)
         for part in chunks(sorted(ids.values())):
-            rows = connection.execute(select(outbox.outbox.c.id).where(outbox.outbox.c.write_id.in_(part))).scalars()
-            outbox.release(connection, list(rows), place.clock.now())
             connection.execute(update(stock_writes).where(stock_writes.c.id.in_(part)).values(state="refused"))
 
 
@@ -281,7 +290,7 @@ def _settle_doubtful(
     unsettled = [write for write in writes if write.state == "sent"]
     blocked = {write.sku for write in writes if write.state != "sent"}
     skus = sorted({write.sku for write in unsettled})
-    read = place.sparklayer.stock_levels(skus, [sellable, inspection]) if unsettled else {}
+    read, unread = read_levels(place, skus, [sellable, inspection]) if unsettled else ({}, {})
     now = place.clock.now()
     sightings = []
     not_done: list[Row[Any]] = []
@@ -291,7 +300,8 @@ def _settle_doubtful(
             level, held_level = standing.quantity if standing else 0, held.quantity if held else None
             transfer = Transfer(write.base, write.target, write.held_before, write.held_after)
             proof = transfer.proof(level, held_level)
-            if proof is Proof.NEVER_ARRIVED and restored_at and write.written_at < restored_at:
+            forgotten = proof is Proof.NEVER_ARRIVED and restored_at and write.written_at < restored_at
+            if forgotten or write.sku in unread:
                 proof = Proof.UNCERTAIN
             mine = by_write[write.id]
             if proof is Proof.ARRIVED:
@@ -303,11 +313,12 @@ def _settle_doubtful(
                 not_done += mine
             else:
                 blocked.add(write.sku)
+                hint = _hint(transfer, level, held_level)
                 sightings.append(
                     Sighting(
                         Code.RESTOCK_UNCERTAIN,
-                        f"{write.sku} stood at {write.base} and was to be set to {write.target}; it stands at {level}"
-                        + _hint(transfer, level, held_level),
+                        f"{write.sku} stood at {write.base} and was to be set to {write.target}; "
+                        + str(unread.get(write.sku) or f"it stands at {level}{hint}"),
                         f"write:{write.id}",
                         mine[0].return_id,
                         sku=write.sku,
@@ -339,7 +350,7 @@ def _hold_maybe_done(place: Workplace, pending: list[Row[Any]], locations: Locat
         return set()
     sellable = locations.id(Location.SELLABLE)
     skus = {row.payload["sku"] for row in held}
-    read = place.sparklayer.stock_levels(sorted(skus), [sellable])
+    read, _ = read_levels(place, sorted(skus), [sellable])
     sightings = []
     with place.writing() as connection:
         for row in held:
@@ -365,13 +376,20 @@ def _hold_maybe_done(place: Workplace, pending: list[Row[Any]], locations: Locat
 # -- both ------------------------------------------------------------------------------------------------------------
 
 
-def _isolating(items: Sequence[Any], write: Callable[[Sequence[Any]], None]) -> list[tuple[Any, Refused | TryLater]]:
-    """Writes a batch; one that is not taken is halved until the culprits stand alone. Returns them, with reasons."""
+def _isolating(
+    items: Sequence[Any], write: Callable[[Sequence[Any]], None], again: bool = True
+) -> list[tuple[Any, Refused | LookAgain]]:
+    """Writes a batch; one that is not taken is halved until the culprits stand alone. Returns them, with reasons.
+
+    ``again``: what is to be looked at again is so at once; ``write`` does it.
+    """
     try:
         write(items)
-    except (CredentialsRejected, Unreachable, Busy):
+    except CredentialsRejected:
         raise
-    except (Refused, TryLater) as error:
+    except (Refused, LookAgain) as error:
+        if len(items) == 1 and again and isinstance(error, LookAgain):
+            return _isolating(items, write, again=False)
         if len(items) == 1:
             return [(items[0], error)]
         middle = len(items) // 2

@@ -12,7 +12,7 @@ from sqlalchemy import Row
 from swapsync.connectors.errors import CredentialsRejected, NotFound, Refused, TryLater, Unreachable
 from swapsync.connectors.sparklayer import OrderRef
 from swapsync.domain.returns import Condition
-from swapsync.jobs.delivery import STOP_AFTER, Outcome, attempt, deliver, note_outcome, noting
+from swapsync.jobs.delivery import STOP_AFTER, Outcome, attempt, deliver, mark, note_outcome, noting
 from swapsync.jobs.restored import maybe_done, touched
 from swapsync.jobs.workplace import JobError, Tally, Workplace
 from swapsync.store import outbox
@@ -40,12 +40,10 @@ def _write_notes(place: Workplace, rows: list[Row[Any]]) -> Outcome:
     now = place.clock.now()
     given_up = [row for row in missing if row.state == "in_doubt" and outbox.is_hopeless(row, row.attempts, now)]
     to_send = [row for row in missing if row not in given_up]
-    if to_send:
-        place.sparklayer.sign_in()  # so that nothing slow comes between the last look at the lease and a note
-    with noting(place, rows) as connection:
-        outbox.release(connection, [row.id for row in to_send if row.state == "in_doubt"], now)
-        taken = outbox.mark_in_doubt(connection, [row.id for row in to_send], now)
-    outcome = attempt(place, [row for row in to_send if row.id in taken], lambda row: _write_note(place, row))
+    if doubtful := [row.id for row in to_send if row.state == "in_doubt"]:
+        with noting(place, rows) as connection:
+            outbox.release(connection, doubtful, now)
+    outcome = attempt(place, to_send, lambda row: _write_note(place, row), lambda row: _begin_note(place, row))
     outcome.sent += written
     outcome.refused += [
         (row, f"it was tried {row.attempts} times and never arrived: {row.last_error}") for row in given_up
@@ -54,7 +52,7 @@ def _write_notes(place: Workplace, rows: list[Row[Any]]) -> Outcome:
         note_outcome(connection, place, outcome)
         for row, reason in unseen:
             outbox.postpone_look(connection, row, reason, place.clock.now())
-        outbox.take_back(connection, outcome.untried)
+        outbox.take_back(connection, outcome.broke_off)
         record_events(
             connection,
             place.slug,
@@ -68,6 +66,11 @@ def _write_notes(place: Workplace, rows: list[Row[Any]]) -> Outcome:
             place.clock.now(),
         )
     return outcome
+
+
+def _begin_note(place: Workplace, row: Row[Any]) -> bool:
+    place.sparklayer.get_ready()
+    return mark(place, row)
 
 
 def _write_note(place: Workplace, row: Row[Any]) -> None:
@@ -108,19 +111,19 @@ def _look_for(place: Workplace, doubtful: list[Row[Any]]) -> tuple[set[int], lis
 def _report_findings(place: Workplace, rows: list[Row[Any]]) -> Outcome:
     """Reports findings to Swap. Whether a repeat adds up is not known, and Swap shows nothing line by line that could
     settle a doubt, so a report whose reply was lost goes to a person instead of being sent again."""
-    doubtful = [row for row in rows if row.state == "in_doubt"]
+    pending = [row for row in rows if row.state == "pending"]
     with noting(place, rows) as connection:
-        doubtful += maybe_done(connection, place.slug, [row for row in rows if row.state == "pending"])
-        pending = [row.id for row in rows if row.state == "pending"]
-        taken = outbox.mark_in_doubt(connection, pending, place.clock.now())
-        taken -= {row.id for row in doubtful}
-    outcome = attempt(place, [row for row in rows if row.id in taken], lambda row: _report_finding(place, row))
+        unsure = maybe_done(connection, place.slug, pending)
+        outbox.mark_in_doubt(connection, [row.id for row in unsure], place.clock.now())
+    doubtful = [row for row in rows if row.state == "in_doubt"] + unsure
+    to_send = [row for row in pending if row not in unsure]
+    outcome = attempt(place, to_send, lambda row: _report_finding(place, row), lambda row: mark(place, row))
     why = "no reply came, so Swap may have taken it: check the return in Swap before you retry"
     outcome.refused += [(row, why) for row in doubtful] + [(row, why) for row, _ in outcome.doubtful]
     outcome.doubtful.clear()
     with noting(place, rows) as connection:
         note_outcome(connection, place, outcome)
-        outbox.take_back(connection, outcome.untried)
+        outbox.take_back(connection, outcome.broke_off)
         reported = [
             Event("swap", "finding_reported", row.target, row.return_id, after=row.payload) for row in outcome.sent
         ]

@@ -10,6 +10,7 @@ from swapsync.connectors.reading import folded
 from swapsync.connectors.swap_reader import MEANINGS
 from swapsync.domain.catalogue import CATALOGUE, Action, Code
 from swapsync.domain.facts import Route, method_key
+from swapsync.domain.notes import CREDIT_MARK
 from swapsync.domain.settlement import UNANNOUNCED
 from swapsync.domain.stock import Location, Proof
 from swapsync.jobs import restored, stock_drift
@@ -404,7 +405,8 @@ def _take_what_stands_for_ours(connection: Connection, row: Row[Any], now: datet
     waiting = connection.execute(
         select(c.id, c.effect_key)
         .where(c.site == row.site, c.return_id == row.return_id)
-        .where(c.kind == outbox.Kind.CREDIT, c.state != "sent")
+        .where(c.kind == outbox.Kind.CREDIT, c.effect_key.contains(CREDIT_MARK))
+        .where(c.state.in_(("pending", "in_doubt", "failed")))
     ).all()
     outbox.mark_sent(connection, [effect.id for effect in waiting], now)
     connection.execute(

@@ -14,7 +14,15 @@ from sqlalchemy import Connection, Row, delete, func, insert, select
 
 from swapsync.domain.catalogue import Code
 from swapsync.domain.stock import ADJUSTED, Location
-from swapsync.jobs.stock_levels import PAIRS, Locations, ledger_levels, level_effect, own_level, units_waiting
+from swapsync.jobs.stock_levels import (
+    PAIRS,
+    Locations,
+    ledger_levels,
+    level_effect,
+    own_level,
+    read_levels,
+    units_waiting,
+)
 from swapsync.jobs.workplace import Tally, Workplace
 from swapsync.store import exceptions
 from swapsync.store.cases import movements
@@ -65,15 +73,18 @@ def look_for_drift(place: Workplace, tally: Tally, *, at_all: bool = False) -> N
             before = expected_levels(connection, place.slug, part)
             moving = _moving(connection, place.slug)
         ids = {location: locations.id(Location(location)) for location in {location for _, location in part}}
-        read = place.sparklayer.stock_levels(skus, sorted(ids.values()))
+        read, unread = read_levels(place, skus, sorted(ids.values()))
         tally.read += len(part)
         shown = {
             (sku, location): level.quantity if (level := read.get((sku, ids[location]))) else 0
             for sku, location in part
+            if sku not in unread
         }
         with place.writing() as connection:
             after = expected_levels(connection, place.slug, part)
-            steady = {pair: shown[pair] for pair in part if pair not in moving and before[pair] == after[pair]}
+            steady = {
+                pair: level for pair, level in shown.items() if pair not in moving and before[pair] == after[pair]
+            }
             _settle(connection, place, steady, after)
 
 

@@ -5,7 +5,9 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, func, literal_column, select, union_all
 
-from swapsync.connectors.errors import InDoubt, Refused
+from swapsync.connectors.errors import CredentialsRejected, InDoubt, LookAgain, Refused
+from swapsync.connectors.reading import shown
+from swapsync.connectors.sparklayer import StockLevel
 from swapsync.domain.stock import Location
 from swapsync.jobs.workplace import JobError, Workplace
 from swapsync.store.cases import movements
@@ -18,8 +20,6 @@ PAIRS = 500
 
 OURS = (Location.INSPECTION, Location.DAMAGED)
 """The locations whose levels nobody but swapsync may write."""
-
-_EXISTS = 409
 
 
 class Locations:
@@ -48,16 +48,36 @@ class Locations:
         """Whatever the answer was, the list says whether the location is there."""
         try:
             self._place.sparklayer.create_stock_location(name)
-        except InDoubt:
+        except (InDoubt, LookAgain):
             pass
         except Refused as refusal:
-            if refusal.status != _EXISTS:
-                raise JobError(f"the stock location {name!r} could not be created: {refusal}") from refusal
+            raise JobError(f"the stock location {name!r} could not be created: {refusal}") from refusal
         self._ids = self._place.sparklayer.stock_locations()
         if name in self._ids:
             with self._place.writing() as connection:
                 event = Event("swapsync", "stock_location_created", f"{name} ({self._ids[name]})")
                 record_events(connection, self._place.slug, [event], self._place.clock.now())
+
+
+def read_levels(
+    place: Workplace, skus: Sequence[str], location_ids: Sequence[str]
+) -> tuple[dict[tuple[str, str], StockLevel], dict[str, Refused]]:
+    """Levels by (SKU, location id), and the SKUs whose levels are not to be had, each with the reason."""
+    try:
+        read = place.sparklayer.stock_levels(skus, location_ids)
+    except CredentialsRejected:
+        raise
+    except Refused as refusal:
+        if len(skus) == 1:
+            return {}, {skus[0]: refusal}
+        middle = len(skus) // 2
+        (some, bad), (others, worse) = (
+            read_levels(place, part, location_ids) for part in (skus[:middle], skus[middle:])
+        )
+        return some | others, bad | worse
+    levels = {pair: level for pair, level in read.items() if level is not None}
+    unreadable = {sku for (sku, _), level in read.items() if level is None}
+    return levels, {sku: Refused(f"the stock level of SKU {shown(sku)} can't be read", 0) for sku in unreadable}
 
 
 def ledger_levels(connection: Connection, site: str, skus: Sequence[str]) -> Counter[tuple[str, str]]:

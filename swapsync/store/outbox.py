@@ -359,6 +359,7 @@ def take_back(connection: Connection, rows: Iterable[Row[Any]]) -> None:
             state="pending",
             attempts=row.attempts,
             next_attempt_at=row.next_attempt_at,
+            write_id=None,
         )
 
 
@@ -366,11 +367,13 @@ def retry(connection: Connection, site: str, ids: Sequence[int], now: datetime) 
     """Has failed or postponed effects tried again now; returns the ids of those that will be.
 
     By none it is put off: who asks for it may have a clock ahead of the worker's.
-    What is in doubt stays in doubt: it is looked for first. What had failed is given up no earlier than a new effect;
+    What is in doubt stays in doubt: it is looked for first, ``GRACE`` from now at the latest, since it may have been
+    sent just now. What had failed is given up no earlier than a new effect;
     a credit note whose delivery had failed is pending again. What was sent or withdrawn stays so.
     """
     retried: list[int] = []
-    soonest = case((outbox.c.next_attempt_at < now, outbox.c.next_attempt_at), else_=literal(now, UtcDateTime))
+    at = case((outbox.c.state == "in_doubt", literal(now + GRACE, UtcDateTime)), else_=literal(now, UtcDateTime))
+    soonest = case((outbox.c.next_attempt_at < at, outbox.c.next_attempt_at), else_=at)
     for part in chunks(ids):
         rows = connection.execute(
             update(outbox)

@@ -21,6 +21,7 @@ from swapsync.connectors.errors import (
     Busy,
     CredentialsRejected,
     InDoubt,
+    LookAgain,
     NotFound,
     Refused,
     RemoteError,
@@ -98,8 +99,8 @@ def test_an_answer_beyond_the_size_limit_is_not_read_to_its_end(
         (503, False, InDoubt, 1),
         (429, True, Busy, 3),
         (429, False, Busy, 1),
-        (409, True, Refused, 3),
-        (409, False, Refused, 3),
+        (409, True, LookAgain, 3),
+        (409, False, LookAgain, 1),
         (404, True, NotFound, 1),
         (401, True, CredentialsRejected, 1),
         (400, True, Refused, 1),
@@ -173,12 +174,54 @@ def test_a_redirect_is_refused_and_not_followed(remote: Any, connect: Connect) -
 # -- connections that break
 
 
-def test_a_refused_connection_is_tried_again_even_for_a_call_that_must_not_be_repeated(
-    closed_port: str, connect: Connect, clock: RecordingClock
+@pytest.mark.parametrize(("repeatable", "waits"), [(True, 2), (False, 0)])
+def test_a_refused_connection_is_tried_again_unless_what_is_sent_may_be_out_of_date_by_then(
+    repeatable: bool, waits: int, closed_port: str, connect: Connect, clock: RecordingClock
 ) -> None:
     with pytest.raises(Unreachable, match="Connection refused"):
-        connect(closed_port).request("POST", "/things", json={}, repeatable=False)
-    assert len(clock.waits) == 2
+        connect(closed_port).request("POST", "/things", json={}, repeatable=repeatable)
+    assert len(clock.waits) == waits
+
+
+def test_a_call_that_must_not_be_repeated_waits_for_nothing_once_all_is_ready(
+    remote: Any, connect: Connect, clock: RecordingClock
+) -> None:
+    answers(remote, 200, 200, 200, method="POST")
+    answers(remote, 200, body="[]")
+    connection = connect(budget=RateBudget(2, clock), bearer=Tokens("one"))
+    connection.get_ready()
+    connection.request("GET", "/things", repeatable=True)
+    assert clock.waits == []
+    connection.request("POST", "/things", json={}, repeatable=False)
+    assert clock.waits == [], "its turn was taken before"
+    connection.request("POST", "/things", json={}, repeatable=False)
+    assert sum(clock.waits) >= 60, "one that nobody got ready waits for its turn"
+
+
+def test_a_turn_that_was_taken_and_not_used_is_for_the_next_call_that_needs_one(
+    remote: Any, connect: Connect, clock: RecordingClock
+) -> None:
+    connection = connect(budget=RateBudget(1, clock))
+    connection.get_ready()
+    connection.get_ready()
+    assert clock.waits == []
+
+
+def test_what_waited_for_its_turn_is_not_sent_when_the_worker_was_stopped_meanwhile(
+    remote: Any, connect: Connect, clock: RecordingClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers(remote, 200, body="[]")
+    connection = connect(budget=RateBudget(1, clock))
+    connection.request("GET", "/things", repeatable=True)
+
+    def stop_meanwhile(seconds: float) -> None:
+        RecordingClock.sleep(clock, seconds)
+        connection.stop("as this worker is stopping")
+
+    monkeypatch.setattr(clock, "sleep", stop_meanwhile)
+    with pytest.raises(Unreachable, match="as this worker is stopping"):
+        connection.request("GET", "/things", repeatable=True)
+    assert len(remote.calls) == 1
 
 
 def test_a_wrong_certificate_is_unreachable_and_never_in_doubt(remote: Any, connect: Connect) -> None:
@@ -394,7 +437,18 @@ def authorizations(remote: Any) -> list[str]:
 def test_a_401_is_answered_with_one_new_token(remote: Any, connect: Connect) -> None:
     answers(remote, 401)
     answers(remote, 200, body="[]")
-    assert connect(bearer=Tokens("one", "two")).request("GET", "/things", repeatable=False) == []
+    assert connect(bearer=Tokens("one", "two")).request("GET", "/things", repeatable=True) == []
+    assert authorizations(remote) == ["Bearer one", "Bearer two"]
+
+
+def test_a_call_that_must_not_be_repeated_is_not_sent_again_with_a_new_token_but_the_next_one_has_it(
+    remote: Any, connect: Connect
+) -> None:
+    answers(remote, 401, 200, method="POST")
+    connection = connect(bearer=Tokens("one", "two"))
+    with pytest.raises(LookAgain):
+        connection.request("POST", "/things", json={}, repeatable=False)
+    connection.request("POST", "/things", json={}, repeatable=False)
     assert authorizations(remote) == ["Bearer one", "Bearer two"]
 
 

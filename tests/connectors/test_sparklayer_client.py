@@ -283,10 +283,7 @@ def test_no_sku_or_no_location_asks_for_nothing(spark: SparkLayerClient, world: 
 
 
 def test_levels_are_set_and_what_is_not_given_is_not_sent(spark: SparkLayerClient, world: World) -> None:
-    spark.set_stock(
-        [StockLevelWrite("A", "default", 131), StockLevelWrite("A", "inspection", 0, -3, "2026-04-01")],
-        repeatable=True,
-    )
+    spark.set_stock([StockLevelWrite("A", "default", 131), StockLevelWrite("A", "inspection", 0, -3, "2026-04-01")])
     assert world.calls("POST", "batch-update-stock")[0].request_body == [
         {"stock_location_external_id": "default", "sku": "A", "stock_level": 131},
         {
@@ -301,31 +298,21 @@ def test_levels_are_set_and_what_is_not_given_is_not_sent(spark: SparkLayerClien
 
 
 def test_no_levels_send_nothing(spark: SparkLayerClient, world: World) -> None:
-    spark.set_stock([], repeatable=True)
+    spark.set_stock([])
     assert world.exchanges == []
 
 
 def test_a_refused_level_names_the_item(spark: SparkLayerClient, world: World) -> None:
     world.sparklayer.refused_skus.add("BAD")
     with pytest.raises(Refused, match=r"\[1\]\.sku This SKU can not be stocked"):
-        spark.set_stock(
-            [StockLevelWrite("A", "default", 1), StockLevelWrite("BAD", "default", 1)],
-            repeatable=False,
-        )
+        spark.set_stock([StockLevelWrite("A", "default", 1), StockLevelWrite("BAD", "default", 1)])
 
 
-@pytest.mark.parametrize(("repeatable", "calls"), [(True, 2), (False, 1)])
-def test_a_stock_write_whose_reply_is_lost_is_repeated_only_where_that_is_harmless(
-    repeatable: bool, calls: int, spark: SparkLayerClient, world: World
-) -> None:
+def test_a_stock_write_whose_reply_is_lost_is_not_repeated(spark: SparkLayerClient, world: World) -> None:
     world.faults.add(Fault(kind="lost_reply_after", path_contains="batch-update-stock"))
-    writes = [StockLevelWrite("A", "default", 1)]
-    if repeatable:
-        spark.set_stock(writes, repeatable=True)
-    else:
-        with pytest.raises(InDoubt):
-            spark.set_stock(writes, repeatable=False)
-    assert len(world.calls("POST", "batch-update-stock")) == calls
+    with pytest.raises(InDoubt):
+        spark.set_stock([StockLevelWrite("A", "default", 1)])
+    assert len(world.calls("POST", "batch-update-stock")) == 1
 
 
 # -- variants and customers
@@ -355,6 +342,16 @@ def test_a_customer_is_found_by_e_mail_or_id(spark: SparkLayerClient, world: Wor
 Ask = Callable[[SparkLayerClient], Any]
 
 
+@pytest.mark.parametrize("unreadable", [[{"stock_location_id": "l", "stock_level": "12 pcs"}], ["many"], 7])
+def test_a_sku_whose_levels_can_not_be_read_costs_only_itself(unreadable: Any, clock: RecordingClock) -> None:
+    good = {"sku": "B", "stock_levels": [{"stock_location_id": "l", "stock_level": 3}]}
+    with responses.RequestsMock() as remote:
+        remote.post(URL + TOKEN, json={"access_token": "t", "expires_in": "3600"})
+        remote.post(f"{URL}/api/v1/batch-fetch-stock", json=[{"sku": "A", "stock_levels": unreadable}, good])
+        levels = client(URL, clock).stock_levels(["A", "B"], ["l", "m"])
+    assert levels == {("A", "l"): None, ("A", "m"): None, ("B", "l"): StockLevel(3)}
+
+
 @pytest.mark.parametrize(
     ("ask", "body"),
     [
@@ -363,8 +360,7 @@ Ask = Callable[[SparkLayerClient], Any]
         (lambda spark: spark.transactions(ORDER), {"transactions": []}),
         (lambda spark: spark.history(ORDER), ["text"]),
         (lambda spark: spark.stock_locations(), None),
-        (lambda spark: spark.stock_levels(["A"], ["l"]), [{"sku": "A", "stock_levels": [{"stock_level": "many"}]}]),
-        (lambda spark: spark.stock_levels(["A"], ["l"]), [{"sku": "A", "stock_levels": ["many"]}]),
+        (lambda spark: spark.stock_levels(["A"], ["l"]), ["many"]),
     ],
 )
 def test_an_answer_of_another_shape_is_tried_again_later(ask: Ask, body: Any, clock: RecordingClock) -> None:

@@ -11,7 +11,9 @@ from swapsync.jobs.rulings import rule
 from swapsync.jobs.workplace import Workplace
 from swapsync.sandbox.faults import Fault
 from swapsync.sandbox.world import World
+from swapsync.store import outbox
 from swapsync.store.backup import back_up, restore
+from swapsync.store.cases import credit_notes
 from swapsync.store.db import Store
 from tests.conftest import Desk, FixedClock, run
 from tests.rules import scenario as s
@@ -154,6 +156,29 @@ def test_findings_entered_again_in_another_partition_credit_nothing_until_a_pers
     assert s.credits(world) == two
     assert "CREDIT_MISALIGNED" not in s.open_codes(place)
     assert [note.state for note in s.documents(place)] == ["delivered"]
+
+
+@s.one_store_is_enough
+def test_what_had_been_withdrawn_does_not_count_as_delivered_when_a_person_takes_what_stands_there(
+    desk: Desk, world: World, clock: FixedClock, backed_up: Callable[[], Restore]
+) -> None:
+    returned_and_received(world, desk())
+    put_back = backed_up()
+    for _ in range(2):
+        s.found(desk(), "sellable", 2)
+        run(desk())
+    place = put_back()
+    s.found(place, "sellable", 4)
+    run(place)
+    [held] = [row for row in s.open_exceptions(place) if row.code == "CREDIT_MISALIGNED"]
+    with place.store.transaction() as connection:
+        assert outbox.withdraw_credits(connection, "default", "R1") == [], "some worker may have sent it"
+        connection.execute(outbox.outbox.update().where(outbox.outbox.c.kind == "credit").values(state="withdrawn"))
+        connection.execute(credit_notes.update().values(state="void"))
+
+    rule(place.store, held.id, "accept", actor="kim", now=clock.now())
+
+    assert [note.state for note in s.documents(place)] == ["void"]
 
 
 @s.one_store_is_enough

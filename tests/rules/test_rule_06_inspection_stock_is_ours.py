@@ -4,10 +4,12 @@ from typing import Any
 
 import pytest
 
-from swapsync.connectors.errors import Unreachable
+from swapsync.connectors.errors import InDoubt, LookAgain, Unreachable
 from swapsync.jobs.rulings import rule
 from swapsync.sandbox.faults import Fault
 from swapsync.sandbox.world import World
+from swapsync.store import outbox
+from swapsync.store.outbox import Kind
 from tests.conftest import Desk, FixedClock, run
 from tests.rules import scenario as s
 
@@ -354,14 +356,14 @@ def test_a_connection_that_never_came_about_is_tried_again_without_a_doubt(
     run(place, "push_credits")
     real = place.sparklayer.set_stock
 
-    def unreachable(levels: Any, *, repeatable: bool) -> None:
-        if not repeatable:
-            raise Unreachable("SparkLayer: connection refused")
-        real(levels, repeatable=repeatable)
+    def unreachable(_: Any) -> None:
+        raise Unreachable("SparkLayer: connection refused")
 
     place.sparklayer.set_stock = unreachable
     assert run(place, "push_restocks")["push_restocks"].status == "failed"
     assert ("restock", "pending") in s.undelivered(place)
+    with place.store.reading() as connection:
+        assert {row.attempts for row in outbox.due(connection, "default", Kind.RESTOCK, clock.now())} == {0}
     place.sparklayer.set_stock = real
     world.sparklayer.set_level("MUG", "default", 17)  # sold meanwhile: nothing is in doubt, so nothing hinders
 
@@ -369,6 +371,124 @@ def test_a_connection_that_never_came_about_is_tried_again_without_a_doubt(
     run(place)
 
     assert s.levels(world) == {"inspection": 0, "default": 21, "damaged": None}
+
+
+def test_a_level_that_clashes_with_another_write_is_read_again_before_it_is_set(
+    desk: Desk, world: World, clock: FixedClock
+) -> None:
+    place = restocking(desk, world)
+    world.faults.add(Fault(kind="status", status=409, path_contains=UPDATE, after=1, times=3))
+    real = place.sparklayer.set_stock
+
+    def clashing_with_a_sale(levels: Any) -> None:
+        try:
+            real(levels)
+        except LookAgain:
+            world.sparklayer.set_level("MUG", "default", (world.sparklayer.level("MUG", "default") or 0) - 1)
+            raise
+
+    place.sparklayer.set_stock = clashing_with_a_sale
+    for _ in range(2):
+        assert run(place)["push_restocks"].status == "ok"
+        clock.forward(minutes=5)
+
+    assert s.levels(world)["default"] == 24 - 3
+    assert s.open_codes(place) == []
+
+
+@s.one_store_is_enough
+def test_nothing_is_sold_between_the_look_at_a_level_and_the_write_while_we_wait_for_our_turn(
+    desk: Desk, world: World, clock: FixedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    restocking(desk, world)
+    waits: list[float] = []
+
+    def sell_one(seconds: float) -> None:
+        FixedClock.sleep(clock, seconds)
+        waits.append(seconds)
+        world.sparklayer.set_level("MUG", "default", (world.sparklayer.level("MUG", "default") or 0) - 1)
+
+    monkeypatch.setattr(clock, "sleep", sell_one)
+    run(desk(sparklayer_requests_per_minute="1"), "push_restocks")
+
+    assert len(waits) > 3
+    assert s.levels(world)["default"] == 24 - len(waits)
+
+
+def test_what_is_written_in_smaller_parts_after_a_refusal_is_read_again_first(
+    desk: Desk, world: World, clock: FixedClock
+) -> None:
+    skus = ["A", "BAD"]
+    s.order(world, *(s.sold(sku) for sku in skus))
+    s.returned(world, *(s.back(sku, 1) for sku in skus), **s.APPROVED, total=24)
+    world.sparklayer.set_level("A", "default", 20)
+    place = desk(restock_on="swap_approved")
+    world.sparklayer.refused_skus = {"BAD"}
+    real = place.sparklayer.set_stock
+
+    def sold_meanwhile(levels: Any) -> None:
+        if {level.sku for level in levels} == set(skus):
+            world.sparklayer.set_level("A", "default", 17)
+        real(levels)
+
+    place.sparklayer.set_stock = sold_meanwhile  # type: ignore[method-assign]
+    run(place)
+
+    assert s.levels(world, "A")["default"] == 18
+
+
+def test_a_restock_that_arrives_late_is_not_sent_again(desk: Desk, world: World, clock: FixedClock) -> None:
+    place = restocking(desk, world)
+    real = place.sparklayer.set_stock
+
+    def given_up_on(levels: Any) -> None:
+        if len(levels) == 1:
+            real(levels)
+        else:
+            clock.forward(seconds=100)
+            raise InDoubt("SparkLayer: no answer")
+
+    place.sparklayer.set_stock = given_up_on
+    assert run(place)["push_restocks"].status == "failed"
+    place.sparklayer.set_stock = real
+
+    clock.forward(seconds=110)
+    run(place)
+    assert s.levels(world)["default"] == 20
+    for location, level in (("default", 24), ("inspection", 0)):
+        world.sparklayer.set_level("MUG", location, level)  # it was only slow
+    world.sparklayer.set_level("MUG", "default", 21)  # and then three were sold
+
+    clock.forward(seconds=10)
+    run(place)
+    assert s.levels(world)["default"] == 21
+
+
+def test_a_sku_whose_level_can_not_be_read_costs_the_others_nothing_and_is_named(
+    desk: Desk, world: World, clock: FixedClock
+) -> None:
+    skus = ["A", "ODD"]
+    s.order(world, *(s.sold(sku) for sku in skus))
+    s.returned(world, *(s.back(sku, 1) for sku in skus), **s.APPROVED, total=24)
+    world.sparklayer.set_level("ODD", "default", 12)
+    place = desk(restock_on="swap_approved")
+    real = place.sparklayer.stock_levels
+    place.sparklayer.stock_levels = lambda *asked: {  # type: ignore[method-assign]
+        (sku, location): None if sku == "ODD" else level for (sku, location), level in real(*asked).items()
+    }
+
+    run(place)
+    assert s.levels(world, "A")["default"] == 1
+    [problem] = s.open_exceptions(place)
+    assert problem.code == "DELIVERY_FAILED"
+    assert problem.detail.endswith('was not delivered: the stock level of SKU "ODD" can\'t be read')
+
+    place.sparklayer.stock_levels = real  # type: ignore[method-assign]
+    rule(place.store, problem.id, "retry", actor="kim", now=clock.now())
+    clock.forward(minutes=5)
+    run(place)
+    assert s.levels(world, "ODD")["default"] == 13
+    assert s.open_codes(place) == []
 
 
 def test_a_doubtful_sku_does_not_hold_up_the_others(desk: Desk, world: World, clock: FixedClock) -> None:

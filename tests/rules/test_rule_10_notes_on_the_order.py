@@ -8,6 +8,7 @@ from swapsync.connectors.sparklayer import OrderRef
 from swapsync.sandbox.faults import Fault
 from swapsync.sandbox.world import World
 from swapsync.store import outbox
+from swapsync.store.outbox import Kind
 from tests.conftest import Desk, FixedClock, run
 from tests.rules import scenario as s
 
@@ -132,6 +133,56 @@ def test_a_note_that_arrives_after_its_reply_was_lost_is_not_written_twice(
     clock.forward(minutes=2)
     run(place)
     assert (s.tokens(world), s.undelivered(place)) == (["swap:R1:authorised:1"], [])
+
+
+def test_to_retry_what_is_in_doubt_does_not_make_the_look_come_too_early(
+    desk: Desk, world: World, clock: FixedClock
+) -> None:
+    s.order(world)
+    s.returned(world)
+    place = desk()
+    world.faults.add(Fault(kind="lost_reply_before", method="POST", path_contains="/history"))
+    run(place)
+    clock.forward(seconds=3)
+    with place.store.transaction() as connection:
+        [row] = outbox.doubtful(connection, "default", Kind.NOTE)
+        outbox.retry(connection, "default", [row.id], clock.now())
+    run(place)
+    assert (s.tokens(world), s.undelivered(place)) == ([], [("note", "in_doubt")])
+
+    place.sparklayer.add_note(OrderRef("platform", "5001"), "late [swap:R1:authorised:1]")  # it was only slow
+    clock.forward(minutes=2)
+    run(place)
+    assert (s.tokens(world), s.undelivered(place)) == (["swap:R1:authorised:1"], [])
+
+
+def test_only_the_note_that_is_under_way_is_in_doubt_and_its_grace_counts_from_its_own_sending(
+    desk: Desk, world: World, clock: FixedClock
+) -> None:
+    s.order(world)
+    s.returned(world, **s.DELIVERED)
+    s.second(world)
+    place = desk(push_status="false")
+    run(place)
+    place = desk()
+    real, sent = place.sparklayer.add_note, 0
+
+    def slow_then_killed(order: OrderRef, body: str) -> None:
+        nonlocal sent
+        sent += 1
+        if sent == 2:
+            raise KeyboardInterrupt
+        clock.forward(minutes=3)
+        real(order, body)
+
+    place.sparklayer.add_note = slow_then_killed  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        run(place, "push_status")
+
+    with place.store.reading() as connection:
+        rows = connection.execute(outbox.outbox.select().where(outbox.outbox.c.kind == Kind.NOTE)).all()
+    assert sorted(row.attempts for row in rows) == [0] * (len(rows) - 2) + [1, 1]
+    assert max(row.next_attempt_at for row in rows) == clock.now() + outbox.GRACE
 
 
 def test_to_find_the_other_side_down_is_no_attempt(desk: Desk, world: World, clock: FixedClock) -> None:

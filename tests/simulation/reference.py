@@ -101,6 +101,7 @@ class Model:
         """By return id. ``paid``: units that credit notes cover, by return and line."""
         expected = {rma.id: Expected() for rma in rmas}
         claimed: Counter[tuple[int, int]] = Counter()
+        standing: Counter[tuple[int, int]] = Counter()  # units that are credited and whose line has claimed nothing yet
         granted: dict[tuple[str, int], int] = {}
 
         def claim(rma: Rma, line: int) -> None:
@@ -109,7 +110,8 @@ class Model:
                 return
             sold = self.orders[rma.order].place.lines[target].quantity
             wanted = self._quantity(rma, line)
-            got = max(0, min(wanted, sold - claimed[rma.order, target]))
+            standing[rma.order, target] -= paid.get((rma.id, line), 0)
+            got = max(0, min(wanted, sold - claimed[rma.order, target] - standing[rma.order, target]))
             granted[rma.id, line] = got
             claimed[rma.order, target] += got
 
@@ -117,6 +119,10 @@ class Model:
             (rma for rma in rmas if rma.order in self.orders and not rma.malformed),
             key=lambda rma: (not rma.outside, self.rows[rma.id]["submission_date"], rma.id),
         )
+        for rma in competing:
+            for line, target in enumerate(rma.lines):
+                if target is not None:
+                    standing[rma.order, target] += paid.get((rma.id, line), 0)
         for rma in competing:
             for line in range(len(rma.lines)):
                 if paid.get((rma.id, line)):
