@@ -60,6 +60,8 @@ class OrderLedger:
         self.claimed: Counter[str] = Counter()
         self.parts: dict[str, Counter[KitPart]] = defaultdict(Counter)
         self.claimants: dict[str, dict[str, str]] = {}
+        self.standing: dict[str, Counter[tuple[str, str]]] = defaultdict(Counter)
+        """Credited units of lines that have claimed nothing yet."""
         self.units: defaultdict[str, Fraction] = defaultdict(Fraction)
         self.net: Counter[str] = Counter()
         self.tax: Counter[str] = Counter()
@@ -73,7 +75,10 @@ class OrderLedger:
                 self.claimed[self._count(left, None, case.order)] += left.quantity
         for facts in case.returns:
             for credited in facts.credited:
-                self._count(credited, matches[facts.ret.return_id].get(credited.line_id), case.order)
+                match = matches[facts.ret.return_id].get(credited.line_id)
+                key = self._count(credited, match, case.order)
+                if match and not match.part:
+                    self.standing[key][facts.ret.return_id, credited.line_id] += credited.quantity
             for extra in facts.extras:
                 self._count_extra(extra)
 
@@ -100,11 +105,13 @@ class OrderLedger:
     def claim(self, ret: Return, line: ReturnLine, sold: OrderLine, part: KitPart | None) -> int:
         """Takes up to a returned line's units that no earlier claim took; returns how many. A line claims once.
 
+        What was credited of other lines is left to them.
         A whole kit takes its units of every part; of a part, those are left that no kit and no such part took.
         """
         name = ret.return_id, line.line_id
         if name not in self.granted:
-            left = sold.quantity - self.claimed[sold.key]
+            self.standing[sold.key].pop(name, None)
+            left = sold.quantity - self.claimed[sold.key] - self.standing[sold.key].total()
             taken = self.parts[sold.key]
             if part:
                 left = left * part.quantity - taken[part]

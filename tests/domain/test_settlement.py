@@ -1113,6 +1113,14 @@ def test_a_line_that_was_credited_keeps_its_units_before_an_earlier_return() -> 
     assert codes(decisions["R1"]) == [Code.QUANTITY_EXCEEDS_ORDER]
 
 
+def test_what_was_credited_of_a_line_is_left_to_it_when_one_that_was_credited_before_grows() -> None:
+    early, late = (approved(line(quantity=1), return_id=id_, day=day) for id_, day in (("R1", 1), ("R2", 2)))
+    early, late = after(early, decided(early)), after(late, decided(late))
+    decisions = all_decided(changed(early, lines=(line(quantity=9),)), late)
+    assert codes(decisions["R2"]) == []
+    assert Code.QUANTITY_EXCEEDS_ORDER in codes(decisions["R1"])
+
+
 def test_a_credited_line_brings_no_precedence_to_the_other_lines_of_its_return() -> None:
     of = order(sold("MUG"), sold("CUP", quantity=1, net=400, tax=80))
     early = facts(a_return(line("CUP", 1), return_id="R1", day=1))

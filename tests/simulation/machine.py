@@ -146,8 +146,10 @@ class Time:
 class MachineClock(Clock):
     """One machine's clock; waiting moves the time instead of taking any."""
 
-    def __init__(self, time: Time) -> None:
+    def __init__(self, time: Time, meanwhile: Callable[[], None]) -> None:
+        """``meanwhile``: what happens elsewhere while a worker waits."""
         self.time = time
+        self._meanwhile = meanwhile
         self.offset = timedelta()
         self.stalled = False
 
@@ -156,6 +158,7 @@ class MachineClock(Clock):
 
     def sleep(self, seconds: float) -> None:
         self.time.pass_(seconds)
+        self._meanwhile()
 
 
 class Heart:
@@ -485,7 +488,7 @@ class Process:
                     if again := [job for job, times in executed.items() if times > 1]:
                         self.wrong = f"{again} were made up for more than once"
                 while time.moment < wake and not stopping.is_set():
-                    self.clock.sleep(min(60, (wake - time.moment).total_seconds()))
+                    time.pass_(min(60, (wake - time.moment).total_seconds()))
                     if self.baton is not None:
                         self.baton.offer(self)
             scheduler.shutdown()

@@ -271,6 +271,7 @@ class _Teller:
             "http_max_attempts": pick(["1", "2", "3"]),
             "http_backoff_seconds": "1",
             "swap_requests_per_minute": pick(["0", "0", "0", "60"]),
+            "sparklayer_requests_per_minute": pick(["0", "0", "0", "15"]),
         }
         stock = tuple(pick([None, 0, 3, 40]) for _ in range(VARIANTS))
         steps: list[Step] = []
