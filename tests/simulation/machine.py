@@ -55,6 +55,7 @@ FAMILIES = {
     "unheard": "commit",
     "stall_answer": "answer",
     "lands_late": "write",
+    "clash": "write",
 }
 
 
@@ -72,7 +73,7 @@ class Fault:
     ``revoked`` (all tokens), ``repeated`` (a list answers what it answered last time), ``older`` (the list of returns
     is as it was when this machine last walked over it without a fault).
     Writes, which are the calls that change something: ``lands_late`` (takes effect so many ``seconds`` after the caller
-    gave up on it).
+    gave up on it), ``clash`` (409, no effect: another write got in between).
     The machine: ``stall`` (at begin) and ``stall_answer`` (before an answer is read): it stands still for minutes, its
     heartbeat too, while the other one goes on. ``clock`` (at begin): its clock jumps, and is so many ``seconds`` ahead
     of the true time from then on, or behind it.
@@ -253,7 +254,7 @@ class Wire(requests.adapters.HTTPAdapter):
         if fault and kind == "lands_late":
             process.clock.time.later(TIMEOUT + fault.seconds, lambda: self._ask(request))
             status, headers, body = 0, {}, b""
-        elif fault and kind == "status":
+        elif fault and kind in ("status", "clash"):
             status, headers, body = fault.status, {"content-type": "application/json"}, b'{"detail": "no"}'
             if fault.retry_after:
                 headers["Retry-After"] = _retry_after(fault.retry_after, process.clock.time.moment)

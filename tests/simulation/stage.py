@@ -173,7 +173,7 @@ class Stage:
         story, self.time = self.story, time
         self.world = World(now=lambda: self.time.moment)
         self.world.sparklayer.token_seconds = TOKEN_SECONDS
-        self.clocks = {name: MachineClock(self.time, self._sell_one) for name in "AB"}
+        self.clocks = {name: MachineClock(self.time, self._buy_something) for name in "AB"}
         self.buyers = random.Random(story.seed)
         self.site = self.machines.site(story.site, story.start - timedelta(days=2))
         self.rules = Rules(self.site.settle_on, self.site.restock_on, self.site.uses_swap_qc, self.site.po_required)
@@ -534,10 +534,11 @@ class Stage:
         for variant, before in self.levels_before.items():
             self._sell(variant, self._level(variant) - before)
 
-    def _sell_one(self) -> None:
+    def _buy_something(self) -> None:
         """Somebody buys while a worker waits."""
-        variant = self.buyers.choice(sorted(self.skus))
-        self._sell(variant, min(1, self._level(variant)))
+        for variant in self.skus:
+            if self.buyers.random() < 0.5:
+                self._sell(variant, min(1, self._level(variant)))
 
     def _level(self, variant: int) -> int:
         return self.world.sparklayer.level(self.skus[variant], "default") or 0

@@ -271,7 +271,7 @@ class _Teller:
             "http_max_attempts": pick(["1", "2", "3"]),
             "http_backoff_seconds": "1",
             "swap_requests_per_minute": pick(["0", "0", "0", "60"]),
-            "sparklayer_requests_per_minute": pick(["0", "0", "0", "15"]),
+            "sparklayer_requests_per_minute": pick(["0", "0", "0", "0", "3"]),
         }
         stock = tuple(pick([None, 0, 3, 40]) for _ in range(VARIANTS))
         steps: list[Step] = []
@@ -355,8 +355,8 @@ class _Teller:
             steps.append(Travel(announced.ret, "Delivered", late=late))
         if fate.startswith("found"):
             steps += self._findings(announced, credited=False)
-            if not self.calm and self.chance(0.4):
-                steps += self._sold_before_it_is_read()
+            if not self.calm and self.chance(0.6):
+                steps += self.random.choice([self._sold_before_it_is_read, self._sold_before_it_is_written])()
         if fate in ("approved", "found then approved"):
             qc = r.choices(["Approved", None], [85, 15])[0]
             closed = Close(announced.ret, qc, refunded=self.chance(0.12), late=late)
@@ -440,6 +440,13 @@ class _Teller:
         before = Run("A", Plan(jobs=tuple(job for job in JOBS if job not in RESTOCKS)))
         lost = Fault(r.randint(3, 6), r.choice(["lost_after", "timeout"]))
         return [before, Run("A", Plan(jobs=RESTOCKS, faults=(lost,))), Resell(), Run("B", Plan(jobs=RESTOCKS))]
+
+    def _sold_before_it_is_written(self) -> list[Step]:
+        """A restock clashes with another write; who waits before it is sent again misses what is sold meanwhile."""
+        r = self.random
+        before = Run("A", Plan(jobs=tuple(job for job in JOBS if job not in RESTOCKS)))
+        clash = Fault(r.randint(1, 3), "clash", status=409)
+        return [before, Run("A", Plan(jobs=RESTOCKS, faults=(clash,)))]
 
     def _served_again_as_it_was(self, closed: Close) -> list[Step]:
         """A return is read, closed and read again, with one that came after it; then the list is as it was at first."""
