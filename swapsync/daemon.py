@@ -58,8 +58,6 @@ def run_daemon(
     stopping = Signal()
     places = [open_workplace(site, store, clock) for site in sites]
     scheduler = schedule(places, stopping, clock.now())
-    if any(site.alert_urls.get_secret_value() for site in sites):
-        scheduler.add_job(tell_everybody, trigger(EVERY_SECONDS), (sites, store, clock), id="alerts", coalesce=True)
     with _answering(health_address, sites, store, clock, scheduler):
         return _run_until_signal(scheduler, places, stopping)
 
@@ -113,6 +111,7 @@ def schedule(
     A late run is made up for, once, however late it is. A job that is due while its run before is going on or waiting
     for its turn is skipped, and the log and the runs say so. One that another worker has run within its interval is
     left at that. Once ``stopping`` is set, nothing is begun any more. ``holder``: in whose name the leases are taken.
+    Where a site has people to be told of trouble, they are, every ``EVERY_SECONDS``.
     """
     _log_trouble_of_apscheduler()
     scheduler = BackgroundScheduler(timezone=UTC)
@@ -132,6 +131,16 @@ def schedule(
                 coalesce=True,
                 max_instances=1,
             )
+    if any(place.site.alert_urls.get_secret_value() for place in places):
+        scheduler.add_job(
+            tell_everybody,
+            trigger(EVERY_SECONDS),
+            ([place.site for place in places], places[0].store, places[0].clock),
+            id="alerts",
+            misfire_grace_time=None,
+            coalesce=True,
+            max_instances=1,
+        )
     return scheduler
 
 

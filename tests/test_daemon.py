@@ -23,6 +23,7 @@ from loguru import logger
 from sqlalchemy import select
 
 from swapsync.daemon import VISIT, _Turns, schedule
+from swapsync.jobs.alerts import tell_everybody
 from swapsync.jobs.cycle import JOBS
 from swapsync.jobs.workplace import Workplace
 from swapsync.sandbox.demo_data import seed_demo
@@ -73,6 +74,18 @@ def test_each_job_of_each_site_is_one_scheduled_job_that_makes_up_for_lateness_o
     assert [job.id for job in jobs] == [f"{site}/{name}" for site in ("acme", "beta") for name in JOBS]
     assert {(job.coalesce, job.max_instances, job.misfire_grace_time) for job in jobs} == {(True, 1, None)}
     assert {job.trigger.timezone for job in jobs} == {UTC}
+
+
+@only_sqlite
+def test_trouble_is_looked_for_on_a_schedule_of_its_own_where_a_site_has_people_to_tell(desk: Desk) -> None:
+    quiet, loud = desk("acme"), desk("beta", alert_urls="json://127.0.0.1:9/")
+    assert schedule([quiet], Signal(), START).get_job("alerts") is None
+
+    alerts = schedule([quiet, loud], Signal(), START).get_job("alerts")
+
+    assert (alerts.func, alerts.args) == (tell_everybody, ([quiet.site, loud.site], quiet.store, quiet.clock))
+    assert (alerts.coalesce, alerts.max_instances, alerts.misfire_grace_time) == (True, 1, None)
+    assert (alerts.trigger.interval, alerts.trigger.timezone) == (timedelta(minutes=1), UTC)
 
 
 @only_sqlite

@@ -1,8 +1,4 @@
-"""The schema: what the migrations build, and that they lose nothing of a store with data of every earlier one.
-
-``tests/data/store_0001.json`` holds every table of a store that version 0001 filled: RMA-1 credited and restocked,
-RMA-2 credited, RMA-3 with an alias taught, RMA-4 decided and its credit not yet delivered.
-"""
+"""The schema: what the migrations build, and that they lose nothing of a store with data of every earlier one."""
 
 import os
 import signal
@@ -16,9 +12,7 @@ from typing import Any
 import orjson
 import pytest
 import sqlalchemy as sa
-from alembic import command
 from alembic.autogenerate import compare_metadata
-from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlmodel import SQLModel
 
@@ -27,14 +21,12 @@ from swapsync.jobs.cycle import open_workplace
 from swapsync.sandbox.server import Sandbox
 from swapsync.sandbox.world import World
 from swapsync.settings import load_settings
-from swapsync.store import db, outbox
+from swapsync.store import outbox
 from swapsync.store.db import HEAD, Store, StoreError
-from swapsync.store.tables import UtcDateTime
 from tests.conftest import FixedClock, run
+from tests.first_store import FIRST, everything, first_store
 from tests.rules import scenario as s
 
-FIRST = orjson.loads((Path(__file__).parent / "data" / "store_0001.json").read_bytes())
-MIGRATIONS = Path(db.__file__).parent / "migrations"
 LATER = datetime(2026, 3, 10, 12, 30, tzinfo=UTC)
 """A while after the last moment in the data."""
 
@@ -50,54 +42,9 @@ def test_the_migrations_build_what_the_models_say(store: Store) -> None:
 @pytest.fixture
 def first(database_url: str) -> Iterator[Store]:
     """A store of schema 0001, full."""
-    store = Store(database_url)
-    _migrate(store, "0001")
-    with store.transaction() as connection:
-        for name, rows in FIRST.items():
-            types = {column.name: column.type for column in SQLModel.metadata.tables[name].columns}
-            table = sa.table(name, *(sa.column(column, types[column]) for column in rows[0]))
-            connection.execute(table.insert(), [{k: _read(types[k], v) for k, v in row.items()} for row in rows])
-            if "id" in rows[0] and not store.is_sqlite:
-                connection.execute(
-                    sa.text(f"SELECT setval(pg_get_serial_sequence('\"{name}\"', 'id'), max(id)) FROM \"{name}\"")
-                )
+    store = first_store(database_url)
     yield store
     store.close()
-
-
-def _migrate(store: Store, revision: str) -> None:
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
-    with store.transaction() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, revision)
-
-
-def _read(kind: Any, value: Any) -> Any:
-    """A value of the file, which is as SQLite keeps it, as Python has it."""
-    if value is None:
-        return None
-    if isinstance(kind, UtcDateTime):
-        return datetime.fromisoformat(value).replace(tzinfo=UTC)
-    if isinstance(kind, sa.JSON):
-        return orjson.loads(value)
-    return bool(value) if isinstance(kind, sa.Boolean) else value
-
-
-def _everything(store: Store) -> dict[str, list[dict[str, Any]]]:
-    """All rows of the tables that 0001 had, in the columns that it had."""
-    with store.reading() as connection:
-        return {
-            name: [
-                dict(row._mapping)
-                for row in connection.execute(
-                    sa.select(*(sa.column(column) for column in rows[0]))
-                    .select_from(sa.table(name))
-                    .order_by(*(sa.column(key.name) for key in SQLModel.metadata.tables[name].primary_key))
-                )
-            ]
-            for name, rows in FIRST.items()
-        }
 
 
 def test_the_data_fill_every_table_that_there_was(first: Store) -> None:
@@ -107,12 +54,12 @@ def test_the_data_fill_every_table_that_there_was(first: Store) -> None:
 
 
 def test_an_upgrade_loses_nothing(first: Store) -> None:
-    before = _everything(first)
+    before = everything(first)
 
     first.upgrade()
 
     assert first.revision() == HEAD
-    assert _everything(first) == before
+    assert everything(first) == before
     with first.reading() as connection:
         assert compare_metadata(MigrationContext.configure(connection), SQLModel.metadata) == []
 
@@ -178,7 +125,7 @@ def test_after_an_upgrade_nothing_is_done_twice_and_what_waited_is_done(
 def test_an_upgrade_that_breaks_off_changes_nothing_and_is_made_again(
     first: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = _everything(first)
+    before = everything(first)
     from alembic.op import create_table
 
     def broken(name: str, *rest: Any, **options: Any) -> Any:
@@ -194,10 +141,10 @@ def test_an_upgrade_that_breaks_off_changes_nothing_and_is_made_again(
     with first.reading() as connection:
         assert "job_control" not in sa.inspect(connection).get_table_names()
         assert "policy" not in {column["name"] for column in sa.inspect(connection).get_columns("site")}
-    assert _everything(first) == before
+    assert everything(first) == before
     monkeypatch.undo()
     first.upgrade()
-    assert _everything(first) == before
+    assert everything(first) == before
 
 
 HANGS = """
@@ -223,7 +170,7 @@ def _python(program: str, store: Store) -> "subprocess.Popen[str]":
 
 
 def test_an_upgrade_that_is_killed_leaves_the_store_as_it_was(first: Store) -> None:
-    before = _everything(first)
+    before = everything(first)
     process = _python(HANGS, first)
     assert process.stdout is not None
     assert process.stdout.readline() == "in the middle\n"
@@ -233,11 +180,11 @@ def test_an_upgrade_that_is_killed_leaves_the_store_as_it_was(first: Store) -> N
 
     assert first.revision() == "0001"
     first.upgrade()
-    assert _everything(first) == before
+    assert everything(first) == before
 
 
 def test_two_processes_that_upgrade_at_once_both_end_well(first: Store) -> None:
-    before = _everything(first)
+    before = everything(first)
     program = "import sys; from swapsync.store.db import Store; Store(sys.argv[1]).upgrade()"
     processes = [_python(program, first) for _ in range(3)]
     codes = []
@@ -247,7 +194,7 @@ def test_two_processes_that_upgrade_at_once_both_end_well(first: Store) -> None:
 
     assert codes == [0, 0, 0]
     assert first.revision() == HEAD
-    assert _everything(first) == before
+    assert everything(first) == before
 
 
 def test_a_store_of_a_newer_version_is_refused(store: Store) -> None:

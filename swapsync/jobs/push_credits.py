@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, update
 
+from swapsync.connectors.errors import NotFound
 from swapsync.connectors.sparklayer import OrderRef
 from swapsync.domain import money
 from swapsync.jobs.delivery import Outcome, attempt, deliver, note_outcome, noting
@@ -17,7 +18,7 @@ from swapsync.store import controls, outbox
 from swapsync.store.cases import credit_notes
 from swapsync.store.events import Event, record_events
 from swapsync.store.outbox import Kind
-from swapsync.store.staging import mark_dirty, returns
+from swapsync.store.staging import doubt_order, mark_dirty, returns
 
 
 def push_credits(place: Workplace, tally: Tally) -> None:
@@ -80,18 +81,24 @@ def _amount(payload: dict[str, Any]) -> str:
 def _send(place: Workplace, row: Row[Any]) -> None:
     """A credit is one transaction that counts. A void takes it out of the balance and stands beside it, not counting:
 
-    a transaction above zero that counts would be a payment, and lower what the customer owes once more.
+    a transaction above zero that counts would be a payment, and lower what the customer owes once more. An order that
+    is not found is read again: its list row does not change when it goes.
     """
     voided = row.payload.get("voids")
-    for payload in (voided, row.payload) if voided else (row.payload,):
-        place.sparklayer.put_transaction(
-            OrderRef(**row.payload["order"]),
-            platform_id=payload["platform_id"],
-            total_minor=payload["total"],
-            currency=row.payload["currency"],
-            details=payload["details"],
-            counts=voided is None,
-        )
+    try:
+        for payload in (voided, row.payload) if voided else (row.payload,):
+            place.sparklayer.put_transaction(
+                OrderRef(**row.payload["order"]),
+                platform_id=payload["platform_id"],
+                total_minor=payload["total"],
+                currency=row.payload["currency"],
+                details=payload["details"],
+                counts=voided is None,
+            )
+    except NotFound:
+        with place.writing() as connection:
+            doubt_order(connection, place.slug, row.order_id)
+        raise
 
 
 def _set_state(connection: Connection, site: str, rows: list[Row[Any]], state: str) -> None:

@@ -387,6 +387,15 @@ class SparkLayerWorld:
             changed["dates"] = {**detail["dates"], "updated_at": now, **fields.get("dates", {})}
             self.put_purchase({name: value for name, value in changed.items() if value is not None})
 
+    def delete_purchase(self, platform_id: str) -> None:
+        """Takes a purchase out, with its transactions and its history. KeyError if none has this platform id."""
+        with self._lock:
+            key = self._purchase_keys["platform", platform_id]
+            self._purchase_keys = {name: of for name, of in self._purchase_keys.items() if of != key}
+            self._updated.remove(key)
+            for kept in (self._purchases, self._transactions, self._history):
+                kept.pop(key, None)
+
     def find_purchase(self, lookup_by: str, identifier: str) -> str | None:
         """The key (SparkLayer id) of the purchase with this identifier, or None."""
         with self._lock:

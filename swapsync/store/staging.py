@@ -59,6 +59,7 @@ orders, order_lines = table(OrderRow), table(OrderLineRow)
 customers, variants, variant_skus = table(CustomerRow), table(VariantRow), table(VariantSkuRow)
 
 UNREADABLE = literal("unreadable ")
+IN_DOUBT = "in doubt"
 FINISHED = (Settlement.CREDITED, Settlement.REFUNDED_BY_GATEWAY, Settlement.DENIED, Settlement.SETTLED_OUTSIDE)
 UNFINISHED = tuple(settlement for settlement in Settlement if settlement not in FINISHED)
 
@@ -671,6 +672,14 @@ def note_unreadable(connection: Connection, site: str, order_id: str) -> None:
         .where(orders.c.site == site, orders.c.order_id == order_id)
         .values(detail_digest=UNREADABLE + orders.c.digest)
     )
+
+
+def doubt_order(connection: Connection, site: str, order_id: str) -> None:
+    """Has an order read again that SparkLayer may no longer have; nothing is decided on its returns before that."""
+    connection.execute(
+        update(orders).where(orders.c.site == site, orders.c.order_id == order_id).values(detail_digest=IN_DOUBT)
+    )
+    mark_dirty(connection, site, and_(returns.c.order_id == order_id, ~returns.c.settled_outside))
 
 
 # -- customers -------------------------------------------------------------------------------------------------------

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from swapsync.domain.catalogue import Action, Code
-from swapsync.domain.facts import Case, Credited, DeliveredCredit, Extra, LineKind, Policy, ReturnFacts, Ruling
-from swapsync.domain.notes import credit_platform_id
+from swapsync.domain.facts import Case, Credited, DeliveredCredit, Extra, LineKind, Policy, ReturnFacts, Ruling, Voided
+from swapsync.domain.notes import credit_platform_id, void_platform_id
 from swapsync.domain.order_ledger import CreditLine
 from swapsync.domain.orders import Order
 from swapsync.domain.settlement import Decision, Problem, decide
@@ -18,13 +18,15 @@ from swapsync.domain.stock import ROUTE, Location, Movement, Step
 
 @dataclass
 class Note:
-    """A credit note that was issued; ``state`` is pending, delivered or void."""
+    """A credit note that was issued; ``state`` is pending, delivered or void, ``undone`` blank, pending or delivered:
+    what became of the note that voids it."""
 
     return_id: str
     n: int
     currency: str
     lines: tuple[CreditLine, ...]
     state: str = "pending"
+    undone: str = ""
 
     @property
     def platform_id(self) -> str:
@@ -68,8 +70,10 @@ class Desk:
             moved[movement.line_id, movement.sku][movement.step] += movement.quantity
             counts[movement.line_id, movement.sku][movement.step] += 1
             stock_skus.setdefault(movement.line_id, movement.sku)
+        known = self.known[return_id]
         return replace(
-            self.known[return_id],
+            known,
+            credited_basis="" if notes and all(note.undone == "delivered" for note in notes) else known.credited_basis,
             credited=tuple(_credited(note, line) for note, line in standing if line.kind is LineKind.GOODS),
             extras=tuple(
                 Extra(line.kind, line.net, line.tax) for _, line in standing if line.kind is not LineKind.GOODS
@@ -77,6 +81,11 @@ class Desk:
             credit_count=len(notes),
             delivered_credits=tuple(
                 DeliveredCredit(note.platform_id, note.n, note.gross, "") for note in notes if note.state == "delivered"
+            ),
+            voids=tuple(
+                Voided(note.platform_id, void_platform_id(return_id, note.n), note.gross, "wrong", note.state == "void")
+                for note in notes
+                if note.undone
             ),
             moved=moved,
             move_counts=counts,
@@ -119,12 +128,18 @@ class Desk:
             note = Note(decision.return_id, n, case.order.currency, decision.credit)
             self.notes.append(note)
             self.issued[note.currency] += note.gross
-            self.known[decision.return_id] = replace(known, credited_basis=known.credited_basis or known.ret.basis())
+            self.known[decision.return_id] = replace(known, credited_basis=facts.credited_basis or known.ret.basis())
 
     def deliver(self, note: Note) -> None:
         """The note's transaction arrives: the same again changes nothing, another amount under its id is a fault."""
         assert self.sparklayer.setdefault(note.platform_id, note.gross) == note.gross
         note.state = "delivered"
+
+    def deliver_void(self, note: Note) -> None:
+        """The transaction arrives that takes a note's own back."""
+        assert note.undone == "pending"
+        self.sparklayer[void_platform_id(note.return_id, note.n)] = -note.gross
+        note.state, note.undone = "void", "delivered"
 
     def deliver_all(self) -> None:
         for note in self.notes:

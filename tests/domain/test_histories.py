@@ -1,6 +1,6 @@
 """Whole histories of one order, by chance: what must hold after every step, and what no order of arrival changes."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -27,7 +27,7 @@ from swapsync.domain.returns import (
     found,
 )
 from swapsync.domain.settlement import Decision, by_todays_lines
-from swapsync.domain.stock import Location, Step
+from swapsync.domain.stock import ROUTE, Location, Step
 from tests.domain.build import APPROVED, DELIVERED, a_return, facts, order, sold
 from tests.domain.build import line as returned
 from tests.domain.history import Desk
@@ -330,6 +330,19 @@ class History(RuleBasedStateMachine):
     def a_credit_is_delivered(self, data: st.DataObject) -> None:
         self.desk.deliver(data.draw(st.sampled_from([n for n in self.desk.notes if n.state == "pending"])))
 
+    @precondition(lambda self: any(note.state == "delivered" and not note.undone for note in self.desk.notes))
+    @rule(data=st.data())
+    def a_delivered_credit_is_voided(self, data: st.DataObject) -> None:
+        notes = [note for note in self.desk.notes if note.state == "delivered" and not note.undone]
+        data.draw(st.sampled_from(notes)).undone = "pending"
+        self.the_jobs_run()
+
+    @precondition(lambda self: any(note.undone == "pending" for note in self.desk.notes))
+    @rule(data=st.data())
+    def a_void_is_delivered(self, data: st.DataObject) -> None:
+        self.desk.deliver_void(data.draw(st.sampled_from([n for n in self.desk.notes if n.undone == "pending"])))
+        self.the_jobs_run()
+
     def the_jobs_run(self) -> None:
         """The jobs look at the news, unless the worker stands still; then at all of them once it runs again."""
         if not self.running:
@@ -355,6 +368,7 @@ class History(RuleBasedStateMachine):
         if not decision.credit:
             return
         self.check_denials(known, decision)
+        self.check_voids(known)
         assert self.order.payment_method in PAY_LATER
         assert not known.settled_outside
         gross = sum(line.net + line.tax for line in decision.credit)
@@ -367,6 +381,20 @@ class History(RuleBasedStateMachine):
             covered = sum(credit.quantity for credit in known.credited if credit.line_id == new.line_id)
             assert covered + new.quantity <= min(self.confirmed(known, line), line.quantity)
             assert covered + new.quantity <= decision.accepted[line.line_id] <= line.quantity
+            assert covered + new.quantity <= self.came(known, decision, line.line_id)
+
+    def came(self, known: ReturnFacts, decision: Decision, line_id: str) -> int:
+        """Units of a line that were booked into stock, those that this decision books in included."""
+        before = sum(steps.get(Step.RECEIVED, 0) for (of, _), steps in known.moved.items() if of == line_id)
+        return before + sum(m.quantity for m in decision.movements if (m.line_id, m.step) == (line_id, Step.RECEIVED))
+
+    def check_voids(self, known: ReturnFacts) -> None:
+        """What was voided is credited again only once that has arrived and a person has said so."""
+        for void in known.voids:
+            ruling = known.rulings.get((Code.RETURN_CHANGED_AFTER_CREDIT, f"void:{void.by}"))
+            assert void.delivered
+            assert ruling is not None
+            assert ruling.action is Action.ACCEPT
 
     def check_denials(self, known: ReturnFacts, decision: Decision) -> None:
         """Nothing goes out that a person denied, unless a person let it go once the reason was gone."""
@@ -460,10 +488,36 @@ class History(RuleBasedStateMachine):
         assert len({note.platform_id for note in self.desk.notes}) == len(self.desk.notes)
 
     @invariant()
+    def no_more_is_credited_than_came(self) -> None:
+        credited: Counter[str] = Counter()
+        came: Counter[str] = Counter()
+        for note, line in self.desk.standing():
+            credited[note.return_id] += line.quantity if line.kind is LineKind.GOODS else 0
+        for return_id, movement in self.desk.movements:
+            came[return_id] += movement.quantity if movement.step is Step.RECEIVED else 0
+        assert all(units <= came[return_id] for return_id, units in credited.items())
+
+    @invariant()
     def stock_is_neither_made_nor_lost(self) -> None:
-        stock = self.desk.stock()
-        assert stock.total() == 0
-        assert all(units >= 0 for (_, location), units in stock.items() if location is not Location.OUTSIDE)
+        """What the routes of the movements add up to is what came, less what left, by the steps themselves."""
+        steps: dict[tuple[str, str], Counter[Step]] = defaultdict(Counter)
+        for return_id, movement in self.desk.movements:
+            origin, destination = ROUTE[movement.step]
+            assert movement.quantity > 0
+            assert origin is not destination
+            steps[return_id, movement.sku][movement.step] += movement.quantity
+        counted: Counter[tuple[str, Location]] = Counter()
+        for (_, sku), units in steps.items():
+            came = units[Step.RECEIVED] + units[Step.TURNED_UP]
+            gone = units[Step.MISSING] + units[Step.DISPOSED] + units[Step.WRITTEN_OFF]
+            shelved = units[Step.RESTOCKED] + units[Step.DAMAGED]
+            assert came >= gone + shelved
+            assert units[Step.MISSING] >= units[Step.TURNED_UP]
+            counted[sku, Location.OUTSIDE] += gone - came
+            counted[sku, Location.INSPECTION] += came - gone - shelved
+            counted[sku, Location.SELLABLE] += units[Step.RESTOCKED]
+            counted[sku, Location.DAMAGED] += units[Step.DAMAGED]
+        assert self.desk.stock() == counted
 
     @invariant()
     def no_more_comes_in_than_was_announced_and_no_more_is_sold_again_than_was_found_or_approved(self) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from swapsync.jobs.compare import Period
+from swapsync.jobs.workplace import Workplace
 from swapsync.reports.month_end import read_month_end, write_files
 from swapsync.sandbox.world import World
 from swapsync.settings import SettingsError, load_settings
@@ -85,24 +86,50 @@ def test_an_orphan_has_its_code_too(mapped_desk: Desk, world: World) -> None:
     assert returned["reason_code"] == "OVERSTOCK"
 
 
-def test_reasons_stand_in_the_month_end_files_and_run_no_formula(desk: Desk, world: World, tmp_path: Path) -> None:
+def month_end_files(place: Workplace, folder: Path) -> None:
+    period = Period(datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 4, 1, tzinfo=UTC))
+    with place.store.reading() as connection:
+        write_files(folder, [read_month_end(connection, place.slug, period)])
+
+
+def cells(file: Path) -> list[dict[str, str]]:
+    with file.open(encoding="utf-8-sig", newline="") as text:
+        return list(csv.DictReader(text))
+
+
+def test_the_code_stands_in_the_month_end_files_and_swaps_words_where_there_is_none(
+    mapped_desk: Desk, world: World, tmp_path: Path
+) -> None:
+    s.order(world, s.sold(), s.sold("CUP"))
+    other = s.back("CUP", 1) | {"main_reason_id": "r9", "main_reason_text": "Changed my mind"}
+    s.returned(world, with_reason(**TOO_LARGE), other, **s.APPROVED)
+    before = {"return_id": "R0", "rma_number": "RMA-0", "closed": datetime(2026, 2, 28, tzinfo=UTC)}
+    s.returned(world, with_reason(), **s.APPROVED | before)
+    place = mapped_desk()
+    run(place)
+
+    month_end_files(place, tmp_path)
+
+    assert [
+        (line["sku"], line["reason_code"], line["reason"]) for line in cells(tmp_path / "credit-note-lines.csv")
+    ] == [
+        ("MUG", "OVERSTOCK", "Ordered too many / Box too large"),
+        ("CUP", "", "Changed my mind"),
+    ]
+    assert [row["reasons"] for row in cells(tmp_path / "returns.csv")] == ["OVERSTOCK; Changed my mind"]
+    assert [row["reasons"] for row in cells(tmp_path / "settled-outside.csv")] == ["OVERSTOCK"]
+
+
+def test_a_reason_in_the_month_end_files_runs_no_formula(desk: Desk, world: World, tmp_path: Path) -> None:
     s.order(world)
     s.returned(world, with_reason("=HYPERLINK(1)"), **s.APPROVED)
     place = desk()
     run(place)
 
-    period = Period(datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 4, 1, tzinfo=UTC))
-    with place.store.reading() as connection:
-        write_files(tmp_path, [read_month_end(connection, place.slug, period)])
+    month_end_files(place, tmp_path)
 
-    def cells(name: str) -> dict[str, str]:
-        with (tmp_path / name).open(encoding="utf-8-sig", newline="") as file:
-            (row,) = csv.DictReader(file)
-        return row
-
-    assert cells("credit-note-lines.csv")["reason"] == "'=HYPERLINK(1)"
-    assert cells("returns.csv")["reasons"] == "'=HYPERLINK(1)"
-    assert cells("credit-note-lines.csv")["reason_code"] == ""
+    assert [line["reason"] for line in cells(tmp_path / "credit-note-lines.csv")] == ["'=HYPERLINK(1)"]
+    assert [row["reasons"] for row in cells(tmp_path / "returns.csv")] == ["'=HYPERLINK(1)"]
 
 
 @pytest.mark.parametrize(

@@ -2,23 +2,27 @@
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+from apscheduler.events import EVENT_JOB_EXECUTED
 from loguru import logger
 from sqlalchemy import insert, select
 
 from swapsync.cli import main
+from swapsync.daemon import schedule
 from swapsync.jobs.alerts import LINES, alerts, tell_everybody
 from swapsync.jobs.workplace import Workplace
 from swapsync.sandbox.faults import Fault
 from swapsync.sandbox.server import Sandbox
-from swapsync.sandbox.world import World
+from swapsync.sandbox.world import World, utc_now
 from swapsync.store.health import job_control
 from tests import scenario
 from tests.conftest import Desk, FixedClock, run
@@ -27,11 +31,12 @@ from tests.rules.scenario import one_store_is_enough
 
 @dataclass
 class Inbox:
-    """What people were told, over real HTTP; ``answer`` is the status that the next messages get."""
+    """What people were told, over real HTTP; ``answer`` is the status that the next messages get, after ``seconds``."""
 
     url: str = ""
     messages: list[dict[str, Any]] = field(default_factory=list)
     answer: int = 200
+    seconds: float = 0
 
     def taken(self) -> list[tuple[str, str]]:
         """(title, text) of each message since the last look."""
@@ -47,6 +52,7 @@ def inbox() -> Iterator[Inbox]:
     class Receiver(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             message = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            time.sleep(box.seconds)
             if box.answer == 200:
                 box.messages.append(message)
             self.send_response(box.answer)
@@ -135,6 +141,29 @@ def test_silence_is_told_too(desk: Desk, world: World, clock: FixedClock, inbox:
     ((title, text),) = inbox.taken()
     assert title == "swapsync default: 7 problems"
     assert "push_credits has not succeeded since 2026-03-10 12:00 UTC" in text.splitlines()
+
+
+def test_of_two_daemons_on_one_store_one_tells_the_same_trouble(
+    desk: Desk, world: World, clock: FixedClock, inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("swapsync.daemon.EVERY_SECONDS", 1)
+    place = desk(alert_urls=inbox.url)
+    run(place)
+    clock.forward(hours=3)
+    inbox.seconds = 0.5  # both look while the first message is on its way
+
+    looks = [threading.Semaphore(0), threading.Semaphore(0)]
+    daemons = [schedule([place], threading.Event(), utc_now() + timedelta(hours=1)) for _ in looks]
+    for daemon, looked in zip(daemons, looks, strict=True):
+        daemon.add_listener(lambda _, looked=looked: looked.release(), EVENT_JOB_EXECUTED)
+        daemon.start()
+    try:
+        assert all(looked.acquire(timeout=30) for looked in looks for _ in range(3))
+    finally:
+        for daemon in daemons:
+            daemon.shutdown()
+
+    assert [title for title, _ in inbox.taken()] == ["swapsync default: 7 problems"]
 
 
 def test_a_job_that_a_person_paused_is_not_trouble(desk: Desk, world: World, clock: FixedClock, inbox: Inbox) -> None:

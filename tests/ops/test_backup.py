@@ -13,6 +13,7 @@ from swapsync.store.backup import BackupError, back_up, restore, verify
 from swapsync.store.db import HEAD, Store
 from tests import scenario
 from tests.conftest import Desk, run
+from tests.first_store import everything, first_store
 from tests.rules.scenario import one_store_is_enough
 
 pytestmark = one_store_is_enough
@@ -149,12 +150,33 @@ def test_a_store_that_is_too_damaged_to_be_read_is_kept_and_replaced(
     assert verify(database).counts["run"] == 7
 
 
-def test_a_backup_of_an_older_schema_is_brought_up_to_date_and_a_newer_one_is_refused(
-    store: Store, tmp_path: Path
-) -> None:
+def test_a_backup_of_a_newer_schema_is_refused(store: Store, tmp_path: Path) -> None:
     back_up(store, tmp_path / "newer.db")
     with sqlite3.connect(tmp_path / "newer.db") as connection:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
 
     with pytest.raises(BackupError, match="install a newer swapsync"):
         put_back(tmp_path / "target.db", tmp_path / "newer.db")
+
+
+def test_a_backup_of_the_first_schema_is_brought_up_to_date_and_nothing_in_it_is_lost(
+    database_url: str, tmp_path: Path
+) -> None:
+    first = first_store(database_url)
+    copy = back_up(first, tmp_path / "older.db")
+    before = everything(first)
+    first.close()
+    assert copy.revision == "0001"
+    database = tmp_path / "restored" / "swapsync.db"
+    database.parent.mkdir()
+
+    assert put_back(database, tmp_path / "older.db") is None
+
+    assert verify(tmp_path / "older.db") == copy
+    assert verify(database).revision == HEAD
+    again = Store(f"sqlite:///{database}")
+    again.require_in_place()
+    after = everything(again)
+    again.close()
+    assert after["event"].pop()["kind"] == "store_restored"
+    assert after == before

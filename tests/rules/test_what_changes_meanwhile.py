@@ -7,6 +7,7 @@ import pytest
 
 from swapsync.jobs.cycle import JOBS
 from swapsync.jobs.rulings import rule
+from swapsync.jobs.workplace import Workplace
 from swapsync.sandbox.faults import Fault
 from swapsync.sandbox.world import World
 from swapsync.store import outbox
@@ -31,25 +32,37 @@ def lines_with(world: World, **fields: Any) -> list[dict[str, Any]]:
 # -- a credit that is decided and not yet delivered
 
 
-@pytest.mark.parametrize("what", ["lines", "cancelled", "order cancelled"])
-def test_a_credit_that_was_decided_stays_here_while_its_return_is_another_by_now(
-    desk: Desk, world: World, clock: FixedClock, what: str
-) -> None:
-    s.order(world)
-    s.returned(world, **s.APPROVED)
-    place = desk()
-    run(place, *BUT_CREDITS)
+def overtake(world: World, clock: FixedClock, what: str) -> str:
+    """Something changes that the credit of R1 rests on; returns the code that asks about it."""
     if what == "lines":
         change(world, clock, products=lines_with(world, item_count=2), total=24)
     elif what == "cancelled":
         change(world, clock, return_status="Cancelled")
+    elif what == "order cancelled":
+        cancel_order(world, clock)
     else:
         clock.forward(hours=1)
-        cancelled = [package | {"type": "cancelled"} for package in world.sparklayer.purchases["5001"]["packages"]]
-        world.sparklayer.change_purchase("5001", packages=cancelled, calculated_fulfilment_status="cancelled")
+        s.order(world, s.sold(net="80.00", tax="16.00"), updated=clock.now())
+    return "ORDER_CHANGED" if "order" in what else "RETURN_CHANGED_AFTER_CREDIT"
+
+
+def cancel_order(world: World, clock: FixedClock) -> None:
+    clock.forward(hours=1)
+    cancelled = [package | {"type": "cancelled"} for package in world.sparklayer.purchases["5001"]["packages"]]
+    world.sparklayer.change_purchase("5001", packages=cancelled, calculated_fulfilment_status="cancelled")
+
+
+@pytest.mark.parametrize("what", ["lines", "cancelled", "order cancelled", "order repriced"])
+def test_a_credit_that_was_decided_stays_here_while_what_it_rests_on_is_another_by_now(
+    desk: Desk, world: World, clock: FixedClock, what: str
+) -> None:
+    s.order(world)
+    s.returned(world, **s.APPROVED)
+    place = desk(amount_tolerance="1000")
+    run(place, *BUT_CREDITS)
+    code = overtake(world, clock, what)
     run(place)
     run(place)
-    code = "ORDER_CHANGED" if what == "order cancelled" else "RETURN_CHANGED_AFTER_CREDIT"
     assert (s.credits(world), s.open_codes(place), s.state(place)) == ({}, [code], "held")
 
 
@@ -79,20 +92,40 @@ def test_a_person_lets_the_credit_stand_and_it_goes_out_as_it_was_issued(
     assert (s.credits(world), s.open_codes(place)) == ({"swap:R1:credit:1": "-48.00"}, [])
 
 
+@pytest.mark.parametrize("what", ["lines", "cancelled", "order cancelled"])
 def test_a_person_denies_it_and_the_untried_credit_is_withdrawn_for_good(
+    desk: Desk, world: World, clock: FixedClock, what: str
+) -> None:
+    s.order(world)
+    s.returned(world, **s.APPROVED)
+    place = desk(amount_tolerance="1000")
+    run(place, *BUT_CREDITS)
+    code = overtake(world, clock, what)
+    run(place)
+    decide(place, code, "deny")
+    run(place)
+    run(place)
+    assert (s.credits(world), s.open_codes(place)) == ({}, [])
+    assert s.state(place) == ("none" if what == "cancelled" else "denied")
+    assert [(note.number, note.state) for note in s.documents(place)] == [("CN-000001", "void")]
+
+
+def test_a_denial_because_the_order_has_another_price_withdraws_the_credit_and_asks_before_the_new_price_counts(
     desk: Desk, world: World, clock: FixedClock
 ) -> None:
     s.order(world)
     s.returned(world, **s.APPROVED)
-    place = desk()
+    place = desk(amount_tolerance="1000")
     run(place, *BUT_CREDITS)
-    change(world, clock, products=lines_with(world, item_count=2), total=24)
+    code = overtake(world, clock, "order repriced")
     run(place)
-    decide(place, "RETURN_CHANGED_AFTER_CREDIT", "deny")
+    decide(place, code, "deny")
     run(place)
-    run(place)
-    assert (s.credits(world), s.open_codes(place), s.state(place)) == ({}, [], "denied")
+    assert (s.credits(world), s.open_codes(place), s.state(place)) == ({}, ["APPROVAL_NEEDED"], "held")
     assert [(note.number, note.state) for note in s.documents(place)] == [("CN-000001", "void")]
+    decide(place, "APPROVAL_NEEDED", "credit")
+    run(place)
+    assert s.credits(world) == {"swap:R1:credit:2": "-38.40"}
 
 
 @pytest.mark.parametrize(("kind", "stands"), [("lost_reply_after", True), ("lost_reply_before", False)])
@@ -300,9 +333,7 @@ def test_a_person_lets_the_credits_of_a_cancelled_order_stand(desk: Desk, world:
     s.returned(world, **s.APPROVED)
     place = desk()
     run(place)
-    clock.forward(hours=1)
-    cancelled = [package | {"type": "cancelled"} for package in world.sparklayer.purchases["5001"]["packages"]]
-    world.sparklayer.change_purchase("5001", packages=cancelled, calculated_fulfilment_status="cancelled")
+    cancel_order(world, clock)
     run(place)
     assert (s.open_codes(place), s.state(place)) == (["ORDER_CHANGED"], "held")
     decide(place, "ORDER_CHANGED", "accept")
@@ -338,6 +369,66 @@ def test_a_return_that_two_sweeps_do_not_find_has_vanished_and_nothing_follows_u
     assert (s.open_codes(place), s.credits(world)) == ([], {"swap:R1:credit:1": "-48.00"})
 
 
+def vanish(place: Workplace, world: World, clock: FixedClock) -> None:
+    """Swap has the return no more, which two sweeps find."""
+    world.swap.delete_return("R1")
+    for _ in range(2):
+        clock.forward(hours=25)
+        run(place)
+
+
+@pytest.mark.parametrize(
+    ("action", "credits"),
+    [
+        ("accept", {"swap:R1:credit:1": "-24.00", "swap:R1:credit:2": "-24.00"}),
+        ("deny", {"swap:R1:credit:1": "-24.00"}),
+    ],
+)
+def test_a_return_that_vanishes_after_a_credit_keeps_it_and_a_person_says_whether_it_goes_on(
+    desk: Desk, world: World, clock: FixedClock, action: str, credits: dict[str, str]
+) -> None:
+    s.order(world)
+    s.returned(world, **s.DELIVERED)
+    place = desk()
+    run(place)
+    s.found(place, "sellable", 2)
+    run(place)
+    vanish(place, world, clock)
+    s.found(place, "sellable", 2)
+    run(place)
+    assert (s.open_codes(place), s.state(place)) == (["RETURN_VANISHED"], "held")
+    assert s.credits(world) == {"swap:R1:credit:1": "-24.00"}
+    assert [note.state for note in s.documents(place)] == ["delivered"]
+    assert s.levels(world)["default"] == 2
+    decide(place, "RETURN_VANISHED", action)
+    run(place)
+    run(place)
+    assert (s.credits(world), s.open_codes(place), s.state(place)) == (credits, [], "credited")
+    assert s.levels(world)["default"] == 2 * len(credits)
+
+
+@pytest.mark.parametrize(
+    ("action", "credits", "document"),
+    [("accept", {"swap:R1:credit:1": "-48.00"}, "delivered"), ("deny", {}, "void")],
+)
+def test_a_credit_that_has_not_gone_out_when_its_return_vanishes_waits_for_a_person(
+    desk: Desk, world: World, clock: FixedClock, action: str, credits: dict[str, str], document: str
+) -> None:
+    s.order(world)
+    s.returned(world, **s.APPROVED)
+    waiting = desk(push_credits="false")
+    run(waiting)
+    vanish(waiting, world, clock)
+    place = desk()
+    run(place)
+    assert (s.credits(world), s.open_codes(place), s.state(place)) == ({}, ["RETURN_VANISHED"], "held")
+    decide(place, "RETURN_VANISHED", action)
+    run(place)
+    run(place)
+    assert (s.credits(world), s.open_codes(place)) == (credits, [])
+    assert [note.state for note in s.documents(place)] == [document]
+
+
 def test_what_swap_still_shows_is_asked_for_once_a_day_and_stays(desk: Desk, world: World, clock: FixedClock) -> None:
     s.order(world)
     s.returned(world)
@@ -360,6 +451,69 @@ def test_a_return_parked_in_swap_is_reported_until_it_moves_on(desk: Desk, world
     change(world, clock, return_status="Closed", quality_control_status="Approved")
     run(place)
     assert (s.open_codes(place), s.credits(world)) == ([], {"swap:R1:credit:1": "-48.00"})
+
+
+# -- an order that SparkLayer no longer has
+
+
+def test_an_order_that_is_gone_before_its_lines_are_read_leaves_its_return_held_and_named(
+    desk: Desk, world: World, clock: FixedClock
+) -> None:
+    s.order(world)
+    place = desk()
+    run(place)
+    world.sparklayer.delete_purchase("5001")
+    s.returned(world, **s.APPROVED)
+    run(place)
+    assert (s.money_writes(world), s.open_codes(place), s.state(place)) == ([], ["ORPHANED_RETURN"], "held")
+    assert "SparkLayer no longer has the order" in [entry.detail for entry in s.trail(place)]
+
+    clock.forward(hours=1)
+    s.order(world, updated=clock.now())
+    run(place)
+    assert (s.credits(world), s.open_codes(place)) == ({"swap:R1:credit:1": "-48.00"}, [])
+
+
+def test_an_order_that_is_gone_after_its_lines_were_read_leaves_its_return_held_and_named(
+    desk: Desk, world: World, clock: FixedClock
+) -> None:
+    s.order(world)
+    s.returned(world, **s.DELIVERED)
+    place = desk()
+    run(place)
+    world.sparklayer.delete_purchase("5001")
+    change(world, clock, return_status="Closed", quality_control_status="Approved")
+    run(place)
+    run(place)
+    assert (s.open_codes(place), s.state(place)) == (["DELIVERY_FAILED", "ORPHANED_RETURN"], "held")
+    assert [note.state for note in s.documents(place)] == ["failed"]
+
+    decide(place, "ORPHANED_RETURN", "deny")
+    run(place)
+    assert (s.open_codes(place), s.state(place)) == ([], "denied")
+    assert [note.state for note in s.documents(place)] == ["void"]
+
+
+def test_an_order_that_is_back_is_credited_once_with_the_credit_that_was_refused(
+    desk: Desk, world: World, clock: FixedClock
+) -> None:
+    s.order(world)
+    s.returned(world, **s.DELIVERED)
+    place = desk()
+    run(place)
+    world.sparklayer.delete_purchase("5001")
+    change(world, clock, return_status="Closed", quality_control_status="Approved")
+    run(place)
+    run(place)
+    s.order(world, updated=clock.now())
+    clock.forward(hours=1)
+    run(place)
+    assert (s.credits(world), s.open_codes(place)) == ({}, ["DELIVERY_FAILED"])
+    decide(place, "DELIVERY_FAILED", "retry")
+    run(place)
+    run(place)
+    assert (s.credits(world), s.open_codes(place)) == ({"swap:R1:credit:1": "-48.00"}, [])
+    assert [note.state for note in s.documents(place)] == ["delivered"]
 
 
 # -- who asked, and how much

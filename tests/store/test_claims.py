@@ -53,6 +53,21 @@ def test_what_one_worker_claimed_another_does_not_get(store: Store, clock: Fixed
     assert claim(store, clock, first) == []
 
 
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_what_is_just_being_claimed_is_passed_over_at_once_and_waits_for_nobody(
+    store: Store, clock: FixedClock
+) -> None:
+    record(store, clock, Kind.NOTE, "ABCDE")
+    first, second = worker(store, clock, "one"), worker(store, clock, "two")
+    with store.transaction() as connection:
+        now = store.now(connection, clock)
+        outbox.claim(connection, "default", Kind.NOTE, first, clock.now(), now, 3)
+        with store.transaction() as meanwhile:
+            meanwhile.exec_driver_sql("SET LOCAL lock_timeout = '2s'")
+            claimed = outbox.claim(meanwhile, "default", Kind.NOTE, second, clock.now(), now, 100)
+    assert [row.order_id for row in claimed] == ["D", "E"]
+
+
 def test_of_one_order_only_the_first_open_effect_is_given_out_whoever_asks(store: Store, clock: FixedClock) -> None:
     record(store, clock, Kind.NOTE, "AAAB")
     first, second = worker(store, clock, "one"), worker(store, clock, "two")
