@@ -47,6 +47,16 @@ def watch(connection: Connection, site: str, levels: Iterable[tuple[str, str, in
     )
 
 
+def written_levels(connection: Connection, site: str, skus: Sequence[str]) -> dict[Pair, int]:
+    """The levels of these SKUs at our own locations, as they were last written or read."""
+    c = own_levels.c
+    return {
+        (row.sku, row.location): row.level
+        for part in chunks(sorted(set(skus)))
+        for row in connection.execute(select(c.sku, c.location, c.level).where(c.site == site, c.sku.in_(part)))
+    }
+
+
 def look_for_drift(place: Workplace, tally: Tally, *, at_all: bool = False) -> None:
     """Reads the levels that are due (``at_all``: every one we watch), and opens and closes RESTOCK_DRIFT.
 
@@ -116,7 +126,9 @@ def _settle(connection: Connection, place: Workplace, shown: dict[Pair, int], ex
         Sighting(Code.RESTOCK_DRIFT, detail(pair, expected[pair], shown[pair]), _subject(pair), sku=pair[0])
         for pair in differ
     ]
-    exceptions.settle(connection, place.slug, standing, sightings, now)
+    agreed = {_subject(pair): f"SparkLayer shows {level}, as our ledger says" for pair, level in shown.items()}
+    evidence = {exceptions.key_of(row): agreed[row.subject] for row in standing}
+    exceptions.settle(connection, place.slug, standing, sightings, now, evidence=evidence)
     watch(connection, place.slug, [(*pair, level) for pair, level in shown.items()], now)
     for pair, level in shown.items():
         if level == expected[pair] == 0:
