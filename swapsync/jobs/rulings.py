@@ -60,9 +60,9 @@ def rule(
 
     An action that the catalogue names as ``later`` is also taken on an exception that was accepted. ``seen``: how far
     the audit trail went when they looked (``as_of`` of ``views.show_exception``); None: when the return was last
-    decided on, and for what the exception says, when it was opened. Returns the exception as it stood, and what else
-    the person should know (blank: nothing). Raises RulingRefused, also when return, order or exception changed since,
-    with what changed.
+    decided on, and for what a ruling on the exception rests on, when it was opened. Returns the exception as it stood,
+    and what else the person should know (blank: nothing). Raises RulingRefused, also when return, order or exception
+    changed since, with what changed.
     """
     value, note = _typed("value", value, VALUE), _typed("note", note, WORDS)
     actor = _typed("actor", actor, VALUE)
@@ -215,7 +215,7 @@ def _accepted(connection: Connection, row: Row[Any]) -> bool:
 
 
 def _refuse_what_changed(connection: Connection, row: Row[Any], seen: int | None) -> None:
-    """Who doesn't say what they saw may have read what an exception said first: any other words are news to them."""
+    """Who doesn't say what they saw may have read what an exception rested on when it was opened."""
     own = exceptions.changes_since(connection, row, seen)
     since = seen
     if since is None and own:

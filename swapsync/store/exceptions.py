@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import orjson
 from sqlalchemy import Connection, Row, bindparam, insert, select, update
 
 from swapsync.domain.catalogue import CATALOGUE, Code
@@ -244,10 +245,11 @@ def opening_entry(connection: Connection, row: Row[Any]) -> int:
 def changes_since(connection: Connection, row: Row[Any], entry: int | None) -> list[str]:
     """What an exception said after an entry of the trail that it didn't say before, its opening included.
 
-    None: what it did not say yet when it was opened.
+    None: since it was opened, and only where a ruling rests on something else by now.
     """
-    kinds = (CHANGED,) if entry is None else (OPENED, REOPENED, CHANGED)
-    return [later.detail for later in _entries(connection, row, *kinds) if later.id > (entry or 0)]
+    if entry is None:
+        return [later.detail for later in _entries(connection, row, CHANGED) if "about" in orjson.loads(later.after)]
+    return [later.detail for later in _entries(connection, row, OPENED, REOPENED, CHANGED) if later.id > entry]
 
 
 def _entries(connection: Connection, row: Row[Any], *kinds: str) -> list[Row[Any]]:
