@@ -12,7 +12,7 @@ from sqlalchemy import delete, insert, select, text, update
 from sqlalchemy.exc import DBAPIError
 
 from swapsync.jobs.inspection import Entry, record_findings
-from swapsync.jobs.rulings import comment
+from swapsync.jobs.rulings import comment, rule
 from swapsync.jobs.workplace import Workplace
 from swapsync.sandbox.world import World, customer_row
 from swapsync.store.changes import described
@@ -300,7 +300,16 @@ def test_the_trail_masks_addresses_that_the_exception_names_in_full(
         assert name not in said
 
 
-def test_stock_that_was_added_is_told_with_the_level_before_and_after(desk: Desk, world: World, store: Store) -> None:
+def facts_of(place: Workplace, kind: str) -> list[tuple[str, Any, Any]]:
+    """(actor, before, after) of every entry of a kind."""
+    return [
+        (row.actor, json.loads(row.before or "null"), json.loads(row.after or "null"))
+        for row in s.trail(place)
+        if row.kind == kind
+    ]
+
+
+def test_stock_is_told_with_where_it_was_and_what_was_written(desk: Desk, world: World, store: Store) -> None:
     sold(world)
     returned(world)
     world.sparklayer.set_level("MUG", "default", 20)
@@ -310,9 +319,53 @@ def test_stock_that_was_added_is_told_with_the_level_before_and_after(desk: Desk
     record_findings(store, place.slug, [found], actor="wanda", now=place.clock.now())
     run(place)
 
-    with store.reading() as connection:
-        rows = connection.execute(select(events).where(events.c.kind.in_(("stock_added", "inspected")))).all()
-    assert [(row.kind, row.actor, row.before, row.after) for row in rows] == [
-        ("inspected", "wanda", "", ""),
-        ("stock_added", "swapsync", '{"level":20}', '{"level":24}'),
+    inspected = {"sku": "MUG", "condition": "sellable", "quantity": 4, "turned up": 0}
+    assert facts_of(place, "inspected") == [("wanda", None, inspected)]
+    units = {"sku": "MUG", "quantity": 4}
+    assert facts_of(place, "stock_moved") == [
+        ("swapsync", {"location": "outside"}, {"location": "inspection"} | units),
+        ("swapsync", {"location": "inspection"}, {"location": "sellable"} | units),
     ]
+    assert facts_of(place, "stock_level_set") == [("swapsync", None, {"level": 4})] * 2
+    assert facts_of(place, "stock_added") == [
+        ("swapsync", {"level": 20, "inspection": 4}, {"level": 24, "inspection": 0}),
+    ]
+
+
+def test_a_stock_location_that_was_created_is_told_with_its_name(desk: Desk, world: World) -> None:
+    sold(world)
+    returned(world)
+    place = desk(inspection_location="returns-desk", create_stock_locations="true")
+    run(place)
+    [(actor, _, after)] = facts_of(place, "stock_location_created")
+    assert (actor, after["location"], bool(after["id"])) == ("swapsync", "returns-desk", True)
+
+
+def test_a_credit_note_is_told_with_its_total_and_its_lines(desk: Desk, world: World) -> None:
+    sold(world)
+    approved(world)
+    place = desk()
+    run(place)
+    [(actor, _, issued)] = facts_of(place, "credit_note_issued")
+    [line] = [value for name, value in issued.items() if name.startswith("line ")]
+    assert (actor, issued["credit_note"], issued["total"], line) == (
+        *("swapsync", "CN-000001"),
+        *("48.00 GBP", "4 x MUG, 40.00 net and 8.00 tax"),
+    )
+
+
+def test_a_ruling_is_told_with_what_became_of_the_exception(desk: Desk, world: World) -> None:
+    sold(world, customer_reference=None, payment_method="barter")
+    approved(world)
+    place = desk()
+    run(place)
+    asked = {row.code: row.id for row in s.open_exceptions(place)}
+    for code, action, value in (
+        ("PO_NUMBER_MISSING", "type-po", "PO-9"),
+        ("PAYMENT_METHOD_UNKNOWN", "map", "credit_note"),
+    ):
+        if code in asked:
+            rule(place.store, asked[code], action, value=value, actor="fiona", now=place.clock.now())
+    told = {after["action"]: (before["status"], after["status"]) for _, before, after in facts_of(place, "ruling")}
+    assert told["map"] == ("open", "open")
+    assert told.get("type-po", ("open", "resolved")) == ("open", "resolved")

@@ -352,6 +352,103 @@ def test_a_withdrawn_credit_is_not_written_again_whatever_stands_outside(
         rule(place.store, problem.id, "retry", actor="fay", now=clock.now())
 
 
+# -- a credit that is refused for good
+
+
+def failed(place: Workplace) -> Any:
+    [problem] = [row for row in s.open_exceptions(place) if row.code == "DELIVERY_FAILED"]
+    return problem
+
+
+def withdrawn(place: Workplace, note: str = "paid by hand") -> None:
+    rule(place.store, failed(place).id, "deny", note=note, actor="fay", now=place.clock.now())
+
+
+def refused(desk: Desk, world: World, **fields: Any) -> Workplace:
+    s.order(world)
+    s.returned(world, **fields)
+    world.faults.add(Fault(kind="status", status=422, path_contains="/transactions"))
+    return desk()
+
+
+def test_a_refused_credit_that_was_paid_by_hand_is_withdrawn_for_good(
+    desk: Desk, world: World, clock: FixedClock
+) -> None:
+    place = refused(desk, world, **s.APPROVED)
+    run(place)
+    assert liability(place) == [{"currency": "GBP", "gross": "48.00"}]
+
+    withdrawn(place)
+    for _ in range(2):
+        clock.forward(minutes=15)
+        world.swap.change_return("R1", tags=f"touched at {clock.now()}")
+        run(place)
+
+    [note] = s.documents(place)
+    assert (note.number, note.state, note.reason, note.actor) == (
+        *("CN-000001", "void"),
+        *("DELIVERY_FAILED was denied: paid by hand", "fay"),
+    )
+    assert (s.credits(world), s.state(place), s.open_codes(place)) == ({}, "denied", [])
+    assert (world.sparklayer.balance(s.BUYER), liability(place)) == (Decimal("1000.00"), [])
+    [told] = [event for event in s.trail(place) if event.kind == "credit_note_withdrawn"]
+    assert (told.actor, told.detail) == ("fay", "CN-000001 of 48.00 GBP: DELIVERY_FAILED was denied: paid by hand")
+    reconcile_sites([place.site], place.store, clock, month(place), lambda *_: None)
+    assert s.open_codes(place) == []
+
+
+@pytest.mark.parametrize(("answer", "credits"), [("credit", {"swap:R1:credit:2": "-48.00"}), ("deny", {})])
+def test_more_than_was_withdrawn_is_asked_about(desk: Desk, world: World, answer: str, credits: dict[str, str]) -> None:
+    place = refused(desk, world, **s.DELIVERED)
+    run(place)
+    s.found(place, "sellable", 1)
+    run(place)
+    withdrawn(place)
+    run(place)
+    assert (s.credits(world), s.state(place)) == ({}, "denied")
+
+    s.found(place, "sellable", 3)
+    run(place)
+    [asked] = s.open_exceptions(place)
+    assert (asked.code, asked.detail) == (
+        "APPROVAL_NEEDED",
+        "12.00 GBP could not be delivered and was withdrawn, and 48.00 GBP is due by now: credit all of that?",
+    )
+    rule(place.store, asked.id, answer, actor="fay", now=place.clock.now())
+    run(place)
+
+    assert (s.credits(world), s.open_codes(place)) == (credits, [])
+
+
+def test_what_was_credited_before_stands_when_a_later_credit_is_withdrawn(desk: Desk, world: World) -> None:
+    s.order(world)
+    s.returned(world, **s.DELIVERED)
+    place = desk()
+    run(place)
+    s.found(place, "sellable", 1)
+    run(place)
+    world.faults.add(Fault(kind="status", status=422, path_contains="/transactions"))
+    s.found(place, "sellable", 3)
+    run(place)
+    withdrawn(place)
+    run(place)
+    assert (s.credits(world), s.state(place), s.open_codes(place)) == ({"swap:R1:credit:1": "-12.00"}, "credited", [])
+
+
+def test_a_refused_credit_that_may_have_arrived_is_not_withdrawn(desk: Desk, world: World, clock: FixedClock) -> None:
+    s.order(world)
+    s.returned(world, **s.APPROVED)
+    world.faults.add(Fault(kind="lost_reply_after", method="PUT", path_contains="/transactions", times=2))
+    place = desk()
+    run(place)
+    world.faults.add(Fault(kind="status", status=422, path_contains="/transactions"))
+    clock.forward(hours=1)
+    run(place)
+    with pytest.raises(RulingRefused, match="a credit may have arrived before it was refused"):
+        withdrawn(place)
+    assert s.documents(place)[0].state == "failed"
+
+
 def test_the_preview_says_what_the_void_holds(credited: Workplace) -> None:
     void(credited)
     found = preview(credited, "R1")

@@ -176,11 +176,12 @@ def test_a_paused_job_is_skipped_with_the_reason_until_it_is_resumed(
     assert credited(world) == ["-48.00"]
     with store.reading() as connection:
         said = connection.exec_driver_sql(
-            "SELECT kind, actor, detail FROM event WHERE kind IN ('paused', 'resumed') ORDER BY id"
+            "SELECT kind, actor, detail, before, after FROM event WHERE kind IN ('paused', 'resumed') ORDER BY id"
         ).all()
+    running, paused = '{"state":"running"}', '{"state":"paused","reason":"SparkLayer maintenance"}'
     assert [tuple(each) for each in said] == [
-        ("paused", "ada", "push_credits: SparkLayer maintenance"),
-        ("resumed", "ada", "push_credits"),
+        ("paused", "ada", "push_credits: SparkLayer maintenance", running, paused),
+        ("resumed", "ada", "push_credits", paused, running),
     ]
 
 

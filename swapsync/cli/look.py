@@ -546,12 +546,18 @@ def retry_deliveries(
         for slug in sorted({effect["site"] for effect in effects}):
             lock_site(connection, slug)
             retried += retry(connection, slug, [effect["id"] for effect in effects if effect["site"] == slug], now)
+        again = views.list_outbox(connection, ids=retried).rows
+        state = {effect["id"]: effect["state"] for effect in again}
         for effect in effects:
             if effect["id"] in retried:
                 detail = f"{effect['kind']} for {effect['target']}, asked for by {who}"
-                retry_asked = Event("staff", "delivery_retried", detail, effect["return_id"], actor=who)
+                retry_asked = Event(
+                    *("staff", "delivery_retried", detail, effect["return_id"]),
+                    actor=who,
+                    before={"state": effect["state"]},
+                    after={"state": state[effect["id"]]},
+                )
                 record_events(connection, effect["site"], [retry_asked], now)
-        again = views.list_outbox(connection, ids=retried).rows
     over = [effect for effect in effects if effect["id"] not in retried]
     if json:
         by_state = {

@@ -331,10 +331,12 @@ CATALOGUE: dict[Code, Entry] = {
         _HIGH,
         "Something that was decided could not be delivered: the other side refused it.",
         "Read the answer, mend the cause, then retry with --action retry or swapsync outbox retry. If it is not to be "
-        "delivered any more: --action write-off; a credit note can't be written off, but who denies what its return "
-        "is held by withdraws it, if it was refused and surely had no effect.",
+        "delivered any more: --action write-off. The units of a restock leave our books with it, and inspection in "
+        "SparkLayer: whoever wants them sold counts them in there. A credit note can't be written off; if the buyer "
+        "was made good by other means, --action deny --note WHY withdraws one that was refused and surely had no "
+        "effect, and it is not credited again by itself. So does who denies what its return is held by.",
         "it is delivered",
-        (Action.RETRY, Action.WRITE_OFF),
+        (Action.RETRY, Action.WRITE_OFF, Action.DENY),
     ),
     Code.APPROVAL_NEEDED: Entry(
         _F,

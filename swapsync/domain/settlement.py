@@ -638,11 +638,33 @@ class _Book:
             kept = money.to_text(-(fee.net + fee.tax), order.currency)
             self._say(4, Verdict.HOLDS, f"handling fee of {kept} {order.currency} kept back by the site's policy")
         gross = sum(line.net + line.tax for line in lines)
-        approved = gross > 0 and self._approved(gross, order)
+        approved = gross > 0 and not self._withdrawn(gross, order) and self._approved(gross, order)
         if not approved or not self._lets_go(self._outlived_denials(), Holds.CREDIT):
             ledger.rewind(at_first)
             return ()
         return tuple(lines)
+
+    def _withdrawn(self, gross: int, order: Order) -> bool:
+        """Rule 3: whether a person withdrew what is due, as it could not be delivered; or else is to be asked."""
+        amount = f"{money.to_text(gross, order.currency)} {order.currency}"
+        withdrawn = [
+            (subject, ruling.value)
+            for (code, subject), ruling in sorted(self.facts.rulings.items())
+            if code is Code.DELIVERY_FAILED and ruling.action is Action.DENY
+        ]
+        self.raised |= {(Code.DELIVERY_FAILED, subject) for subject, _ in withdrawn}
+        if not withdrawn:
+            return False
+        if amount in (worth for _, worth in withdrawn):
+            self._say(3, Verdict.HOLDS, f"a credit of {amount} could not be delivered, and a person withdrew it")
+            self.denied = True
+            return True
+        asked = f"{DENIED}{Code.DELIVERY_FAILED}:{withdrawn[-1][0]}"
+        before = " and ".join(worth for _, worth in withdrawn)
+        detail = f"{before} could not be delivered and was withdrawn, and {amount} is due by now: credit all of that?"
+        ruling = self._open(Code.APPROVAL_NEEDED, asked, detail, holds=Holds.CREDIT)
+        self.denied = ruling is not None and ruling.action is Action.DENY
+        return ruling is None or self.denied
 
     def _outlived_denials(self, line_id: str = "") -> list[tuple[Code, str, Ruling]]:
         """What a person denied and no rule raises any more: of a line; or of the return, and of lines that are gone."""

@@ -254,7 +254,15 @@ def _settle(
             if row.subject.removeprefix(SUBJECT) in steady or row.subject.rpartition("@")[2] in order_ids
         ]
         unsettled = exceptions.unruled(connection, place.slug, sightings)
-        return exceptions.settle(connection, place.slug, looked_at, unsettled, place.clock.now())
+        stands = {each.platform_id: each.written for transactions in standing.values() for each in transactions or ()}
+        evidence = {
+            exceptions.key_of(row): f"SparkLayer shows {platform_id} of {stands[platform_id]}, as the credit note says"
+            if platform_id in stands
+            else f"SparkLayer does not show {platform_id} any more"
+            for row in looked_at
+            for platform_id in (row.subject.removeprefix(SUBJECT).partition("@")[0],)
+        }
+        return exceptions.settle(connection, place.slug, looked_at, unsettled, place.clock.now(), evidence=evidence)
 
 
 def _rma_numbers(connection: Connection, site: str, order_ids: Sequence[str]) -> dict[tuple[str, str], str]:

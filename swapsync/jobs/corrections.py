@@ -89,7 +89,10 @@ def _voidable(connection: Connection, site: str, number: str) -> Row[tuple[objec
     if note.state == "void":
         raise VoidRefused(f"{number} was withdrawn before it went out, so there is nothing to undo")
     if note.state == "failed":
-        raise VoidRefused(f"{number} was not delivered; retry it (swapsync outbox list), and void it then")
+        raise VoidRefused(
+            f"{number} was not delivered; retry it (swapsync outbox list), and void it then, or withdraw it: deny its "
+            "exception DELIVERY_FAILED"
+        )
     if note.state != "delivered":
         raise VoidRefused(f"{number} has not gone out yet; void it when swapsync sync has delivered it")
     return note

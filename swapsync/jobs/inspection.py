@@ -21,6 +21,7 @@ from swapsync.domain.settlement import by_todays_lines
 from swapsync.jobs.typed import VALUE, one_line
 from swapsync.store import runs
 from swapsync.store.cases import findings, load_cases, of_return
+from swapsync.store.changes import INSPECTED
 from swapsync.store.db import Store, insert_new
 from swapsync.store.events import Event, record_events
 from swapsync.store.staging import mark_dirty, order_lines, return_lines, returns
@@ -164,7 +165,10 @@ def record_findings(store: Store, site: str, entries: Iterable[Entry], *, actor:
             back = sum(-row["quantity"] for row in rows if row["quantity"] < 0)
             turned_up = f", {back} of them had been missing" if back else ""
             what = f"{entry.quantity} x {entry.sku} {rows[0]['condition']}{turned_up} ({actor})"
-            record_events(connection, site, [Event("staff", "inspected", what, return_id, actor=actor)], now)
+            counted = sum(row["quantity"] for row in rows if row["quantity"] > 0)
+            found = {"sku": entry.sku, "condition": rows[0]["condition"], "quantity": counted, "turned up": back}
+            told = Event("staff", INSPECTED, what, return_id, actor=actor, after=found)
+            record_events(connection, site, [told], now)
             intake.taken.append(entry)
     return intake
 

@@ -5,7 +5,7 @@ every run while a return line matches nothing or another variant carries its SKU
 unasked first).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
@@ -56,11 +56,17 @@ def _note_duplicates(connection: Connection, site: str, skus: Mapping[str, str],
     """Opens an exception for each SKU that two variants carry by now, and closes those that are cleared up."""
     standing = exceptions.open_of_code(connection, site, Code.SKU_DUPLICATE)
     concerned = {sku for sku in skus.values() if sku} | {row.sku for row in standing}
+    carriers = staging.carriers(connection, site, concerned)
     seen = [
         Sighting(
             Code.SKU_DUPLICATE, f"variants {', '.join(variants)} all carry SKU {sku}", subject=f"sku:{sku}", sku=sku
         )
-        for sku, variants in staging.carriers(connection, site, concerned).items()
+        for sku, variants in carriers.items()
         if len(variants) > 1
     ]
-    exceptions.settle(connection, site, standing, seen, now)
+    evidence = {exceptions.key_of(row): _carried(row.sku, carriers.get(row.sku, [])) for row in standing}
+    exceptions.settle(connection, site, standing, seen, now, evidence=evidence)
+
+
+def _carried(sku: str, variants: Sequence[str]) -> str:
+    return f"only variant {variants[0]} carries {sku} now" if variants else f"no variant carries {sku} now"

@@ -30,7 +30,7 @@ from swapsync.domain.catalogue import Code
 from swapsync.domain.stock import Location, Proof, Transfer
 from swapsync.jobs.delivery import STOP_AFTER, clear_failures, note_failures
 from swapsync.jobs.restored import maybe_done
-from swapsync.jobs.stock_drift import look_for_drift, watch
+from swapsync.jobs.stock_drift import look_for_drift, watch, written_levels
 from swapsync.jobs.stock_levels import PAIRS, Locations, ledger_levels, own_level, read_levels, units_waiting
 from swapsync.jobs.workplace import JobError, Tally, Workplace
 from swapsync.store import exceptions, outbox
@@ -418,23 +418,31 @@ def _note(
 
 
 def _tell(connection: Connection, place: Workplace, delivered: Sequence[Row[Any]]) -> None:
-    """Enters what was written into the audit trail: sellable stock with the level before and after."""
-    transfers: dict[int, tuple[int, int]] = {}
+    """Enters what was written into the audit trail: a level of ours, or both levels of a restock, before and after."""
+    transfers: dict[int, Row[Any]] = {}
     for ids in chunks([row.id for row in delivered if row.kind == Kind.RESTOCK]):
-        for id_, base, target in connection.execute(
-            select(outbox.outbox.c.id, stock_writes.c.base, stock_writes.c.target)
+        for write in connection.execute(
+            select(outbox.outbox.c.id.label("effect_id"), stock_writes)
             .join(stock_writes, stock_writes.c.id == outbox.outbox.c.write_id)
             .where(outbox.outbox.c.id.in_(ids))
         ):
-            transfers[id_] = base, target
+            transfers[write.effect_id] = write
+    ours = [row for row in delivered if row.id not in transfers]
+    levels = written_levels(connection, place.slug, [row.payload["sku"] for row in ours])
     told = [
-        Event("sparklayer", "stock_level_set", row.target, row.return_id)
-        if row.id not in transfers
-        else Event(
+        Event(
+            *("sparklayer", "stock_level_set", row.target, row.return_id),
+            after={"level": levels.get((row.payload["sku"], row.payload.get("location")))},
+        )
+        for row in ours
+    ]
+    told += [
+        Event(
             *("sparklayer", "stock_added", row.target, row.return_id),
-            before={"level": transfers[row.id][0]},
-            after={"level": transfers[row.id][1]},
+            before={"level": transfers[row.id].base, "inspection": transfers[row.id].held_before},
+            after={"level": transfers[row.id].target, "inspection": transfers[row.id].held_after},
         )
         for row in delivered
+        if row.id in transfers
     ]
     record_events(connection, place.slug, told, place.clock.now())

@@ -44,6 +44,10 @@ def release_readable(connection: Connection, site: str, stream: str, readable: I
     exceptions.close(
         connection,
         site,
-        [(row, "closed by itself: a readable version arrived") for row in open_ones if row.subject in subjects],
+        [
+            (row, f"closed by itself: a readable version arrived ({row.subject.replace(':', ' ', 1)} was read)")
+            for row in open_ones
+            if row.subject in subjects
+        ],
         now,
     )

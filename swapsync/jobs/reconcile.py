@@ -1,6 +1,6 @@
 """reconcile: decides again on every return whose facts changed, and records what follows in the same transaction."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -14,6 +14,7 @@ from swapsync.domain.orders import Order
 from swapsync.domain.returns import Return, reason_code
 from swapsync.domain.settlement import Decision, by_todays_lines, decide
 from swapsync.domain.stock import ROUTE, Location, Movement
+from swapsync.jobs.evidence import Decided, evidence
 from swapsync.jobs.reread import reread_taught_words
 from swapsync.jobs.stock_levels import OURS, ledger_levels, level_effect
 from swapsync.jobs.workplace import Tally, Workplace, order_ref
@@ -194,10 +195,12 @@ class Decisions:
     effects: list[Effect] = field(default_factory=list)
     sightings: list[Sighting] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
+    decided: dict[str, Decided] = field(default_factory=dict)
 
     def add(self, case: Case, decisions: Iterable[Decision]) -> None:
         """Takes in the decisions on one case."""
         facts_of = {facts.ret.return_id: facts for facts in case.returns}
+        family = tuple(facts_of)
         for decision in decisions:
             facts = facts_of[decision.return_id]
             basis = facts.credited_basis
@@ -210,6 +213,7 @@ class Decisions:
             self._move(facts, decision.movements)
             self._note_exceptions(facts.ret, decision, case.order)
             self._update(facts.ret, decision, basis)
+            self.decided[decision.return_id] = Decided(facts.ret.rma_number, family, decision.reasons)
 
     def record(self, connection: Connection) -> None:
         """Writes everything: decisions, documents, movements, effects, exceptions and the trail of them."""
@@ -219,7 +223,10 @@ class Decisions:
         standing = [
             row for row in exceptions.open_of_returns(connection, site, ids) if not row.subject.startswith(UNDERIVED)
         ]
-        news = changes_since(connection, site, decided_entries(connection, site, {row.return_id for row in standing}))
+        seen = {sighting.key for sighting in self.sightings}
+        gone = [row for row in standing if exceptions.key_of(row) not in seen]
+        concerned = {return_id for row in gone for return_id in self.decided[row.return_id].family}
+        news = changes_since(connection, site, decided_entries(connection, site, concerned))
         connection.execute(
             update(returns)
             .where(returns.c.site == site, returns.c.return_id == bindparam("of_return"))
@@ -263,9 +270,9 @@ class Decisions:
         if self.movements:
             connection.execute(insert(movements), self.movements)
         enqueue(connection, site, sorted(self.effects, key=lambda effect: effect.kind is not Kind.CREDIT), now)
-        evidence = {exceptions.key_of(row): "; ".join(news[row.return_id]) for row in standing if row.return_id in news}
-        exceptions.settle(connection, site, standing, self.sightings, now, evidence=evidence)
-        decided = decisions(before, derived_states(connection, site, ids))
+        decided = list(decisions(before, derived_states(connection, site, ids)))
+        closed_by = evidence(gone, self.decided, news, {event.return_id: event.detail for event in decided})
+        exceptions.settle(connection, site, standing, self.sightings, now, evidence=closed_by)
         record_events(connection, site, [*self.events, *decided], now)
 
     def _update(self, ret: Return, decision: Decision, basis: str) -> None:
@@ -371,7 +378,13 @@ class Decisions:
             )
         )
         po_number = f", PO {decision.po_number}" if decision.po_number else ""
-        self._event("credit_note_issued", f"{number}: {gross} {order.currency}{po_number}", ret)
+        lines = {
+            f"line {line.line_id}": f"{line.quantity} x {line.sku}, "
+            f"{money.to_text(line.net, order.currency)} net and {money.to_text(line.tax, order.currency)} tax"
+            for line in decision.credit
+        }
+        issued = {"credit_note": number, "total": f"{gross} {order.currency}", **lines}
+        self._event("credit_note_issued", f"{number}: {gross} {order.currency}{po_number}", ret, after=issued)
 
     def _write_notes(self, facts: ReturnFacts, decision: Decision, order: Order) -> None:
         for milestone in decision.milestones:
@@ -446,7 +459,11 @@ class Decisions:
                 }
             )
             self._event(
-                "stock_moved", f"{movement.quantity} x {movement.sku} from {origin} to {destination}", facts.ret
+                "stock_moved",
+                f"{movement.quantity} x {movement.sku} from {origin} to {destination}",
+                facts.ret,
+                before={"location": origin},
+                after={"location": destination, "sku": movement.sku, "quantity": movement.quantity},
             )
             if self.site.stock_path != "none":
                 self.effects += _stock_effects(key, movement, origin, destination, facts.ret.return_id)
@@ -467,8 +484,16 @@ class Decisions:
                 )
             )
 
-    def _event(self, kind: str, detail: str, ret: Return) -> None:
-        self.events.append(Event("swapsync", kind, detail, ret.return_id))
+    def _event(
+        self,
+        kind: str,
+        detail: str,
+        ret: Return,
+        *,
+        before: Mapping[str, Any] | None = None,
+        after: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.events.append(Event("swapsync", kind, detail, ret.return_id, before=before, after=after))
 
 
 UNDERIVED = ("outbox:", "write:", "ledger:", "restored:")

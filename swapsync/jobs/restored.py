@@ -169,7 +169,9 @@ def note_look(connection: Connection, place: Workplace, look: Look) -> None:
         for row in exceptions.open_of_code(connection, place.slug, Code.CREDIT_MISALIGNED)
         if row.subject in subjects
     ]
-    exceptions.settle(connection, place.slug, standing, look.sightings, place.clock.now())
+    agreed = "SparkLayer holds no credit of the return that this store does not know, each of its amount"
+    evidence = {exceptions.key_of(row): agreed for row in standing}
+    exceptions.settle(connection, place.slug, standing, look.sightings, place.clock.now(), evidence=evidence)
 
 
 def _known(connection: Connection, site: str, return_ids: Iterable[str]) -> dict[str, dict[str, Row[Any]]]:

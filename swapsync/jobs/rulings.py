@@ -1,5 +1,6 @@
 """What people decide about exceptions. A ruling is a fact like any other: the next reconcile draws the conclusions."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -8,6 +9,7 @@ from sqlalchemy import ColumnElement, Connection, Row, and_, delete, exists, ins
 
 from swapsync.connectors.reading import folded
 from swapsync.connectors.swap_reader import MEANINGS
+from swapsync.domain import money
 from swapsync.domain.catalogue import CATALOGUE, Action, Code
 from swapsync.domain.facts import Route, method_key
 from swapsync.domain.notes import CREDIT_MARK
@@ -36,6 +38,9 @@ NEEDS_VALUE = {
     Action.MAP: "what the word means",
 }
 
+WAITS_FOR_ITS_EFFECT = (Action.RETRY, Action.MAP)
+"""What leaves an exception open until its cause is gone."""
+
 
 class RulingRefused(ValueError):
     """The action can't be taken; the message says why."""
@@ -56,8 +61,9 @@ def rule(
 
     An action that the catalogue names as ``later`` is also taken on an exception that was accepted. ``seen``: how far
     the audit trail went when they looked (``as_of`` of ``views.show_exception``); None: when the return was last
-    decided on. Returns the exception as it stood, and what else the person should know (blank: nothing). Raises
-    RulingRefused, also when return, order or exception changed since, with what changed.
+    decided on, and for what a ruling on the exception rests on, when it was opened. Returns the exception as it stood,
+    and what else the person should know (blank: nothing). Raises RulingRefused, also when return, order or exception
+    changed since, with what changed.
     """
     value, note = _typed("value", value, VALUE), _typed("note", note, WORDS)
     actor = _typed("actor", actor, VALUE)
@@ -74,7 +80,13 @@ def rule(
             *("staff", "ruling", f"{row.code}: {said}", row.return_id),
             actor=actor,
             exception_id=row.id,
-            after={"action": chosen, "value": value, "note": note},
+            before={"status": row.status},
+            after={
+                "status": "open" if chosen in WAITS_FOR_ITS_EFFECT else "resolved",
+                "action": chosen,
+                "value": value,
+                "note": note,
+            },
         )
         record_events(connection, row.site, [ruled], now)
         if chosen is Action.RETRY:
@@ -204,15 +216,18 @@ def _accepted(connection: Connection, row: Row[Any]) -> bool:
 
 
 def _refuse_what_changed(connection: Connection, row: Row[Any], seen: int | None) -> None:
+    """Who doesn't say what they saw may have read what an exception rested on when it was opened."""
+    own = exceptions.changes_since(connection, row, seen)
     since = seen
-    if since is None:
+    if since is None and own:
+        since = exceptions.opening_entry(connection, row)
+    elif since is None:
         since = decided_entries(connection, row.site, [row.return_id]).get(row.return_id, 0)
     news = changes_since(connection, row.site, {row.return_id: since})[row.return_id] if row.return_id else []
-    if seen is not None:
-        news += exceptions.changes_since(connection, row, seen)
-    if news:
+    if news := [*news, *own]:
         what = f"RMA {row.rma_number}" if row.rma_number else f"exception {row.id}"
-        raise RulingRefused(f"{what} changed since: {'; '.join(news)}. Run swapsync sync, look again, then decide")
+        again = f"look again (swapsync exceptions show {row.id}), then decide with the --seen that it prints"
+        raise RulingRefused(f"{what} changed since: {'; '.join(news)}. Run swapsync sync, {again}")
 
 
 def _action(row: Row[Any], action: str) -> Action:
@@ -235,7 +250,9 @@ def _take(
     elif subject.startswith(restored.SUBJECT):
         _take_what_stands_for_ours(connection, row, now)
     elif action is Action.WRITE_OFF and row.code == Code.DELIVERY_FAILED:
-        _write_off_delivery(connection, row)
+        _write_off_delivery(connection, row, actor, now)
+    elif action is Action.DENY and row.code == Code.DELIVERY_FAILED:
+        value = _withdraw_refused(connection, row, note, actor, now)
     elif row.code == Code.RESTOCK_DRIFT:
         _write_off_drift(connection, row, actor, now)
     elif action is Action.WRITE_OFF and subject.startswith(UNANNOUNCED):
@@ -245,7 +262,7 @@ def _take(
     elif action is Action.TEACH_ALIAS:
         subject = _teach_alias(connection, row, value)
     elif action is Action.DENY:
-        _withdraw(connection, row, actor, now)
+        _withdraw(connection, row, note, actor, now)
     elif action is Action.CHOOSE_LINE and not _on_order(connection, row, order_lines.c.line_key == value):
         raise RulingRefused(f"the order has no line {value}")
     connection.execute(
@@ -265,7 +282,7 @@ def _take(
     mark_dirty(connection, row.site, returns.c.return_id == row.return_id)
 
 
-def _withdraw(connection: Connection, row: Row[Any], actor: str, now: datetime) -> None:
+def _withdraw(connection: Connection, row: Row[Any], note: str, actor: str, now: datetime) -> None:
     """Takes back what provably has no effect yet of the credits that a denial is about, and closes its trouble.
 
     It is about all of the return's, or those that the denied line stands on; a refused approval is about none yet.
@@ -276,7 +293,9 @@ def _withdraw(connection: Connection, row: Row[Any], actor: str, now: datetime) 
     line_id = connection.execute(
         select(c.line_id).where(c.site == row.site, c.return_id == row.return_id, c.line_id == row.subject)
     ).scalar()
-    withdrawn = {f"outbox:{id_}" for id_ in outbox.withdraw_credits(connection, row.site, row.return_id, line_id)}
+    ids = outbox.withdraw_credits(connection, row.site, row.return_id, line_id)
+    _note_withdrawn(connection, row, ids, note, actor, now)
+    withdrawn = {f"outbox:{id_}" for id_ in ids}
     failed = [
         each
         for each in exceptions.open_of_returns(connection, row.site, [row.return_id])
@@ -284,6 +303,48 @@ def _withdraw(connection: Connection, row: Row[Any], actor: str, now: datetime) 
     ]
     why = f"withdrawn: {row.code} was denied by {actor}"
     exceptions.close(connection, row.site, [(each, why) for each in failed], now, actor=actor)
+
+
+def _withdraw_refused(connection: Connection, row: Row[Any], note: str, actor: str, now: datetime) -> str:
+    """Takes back a credit that was refused and provably had no effect; returns what it was worth."""
+    effect = _effect_of(connection, row)
+    if effect.kind != outbox.Kind.CREDIT:
+        raise RulingRefused("only a credit note is denied; what else is not to be delivered: --action write-off")
+    if not note:
+        raise RulingRefused("say why with --note: the reason stands on the credit note for good")
+    ids = outbox.withdraw_credits(connection, row.site, row.return_id, effect_id=effect.id)
+    if not ids:
+        raise RulingRefused(
+            "it can't be withdrawn: a credit may have arrived before it was refused, and a void undoes one that did; "
+            "mend the cause and retry it"
+        )
+    return _note_withdrawn(connection, row, ids, note, actor, now)[0]
+
+
+def _note_withdrawn(
+    connection: Connection, row: Row[Any], ids: Sequence[int], note: str, actor: str, now: datetime
+) -> list[str]:
+    """Enters who withdrew these credits, and why, on their notes and in the trail; returns what each was worth."""
+    reason = f"{row.code} was denied{f': {note}' if note else ''}"
+    keys = connection.execute(select(outbox.outbox.c.effect_key).where(outbox.outbox.c.id.in_(ids))).scalars()
+    withdrawn = connection.execute(
+        update(credit_notes)
+        .where(credit_notes.c.site == row.site, credit_notes.c.platform_id.in_(list(keys)))
+        .values(reason=reason, actor=actor)
+        .returning(*credit_notes.c)
+    ).all()
+    worth = [f"{money.to_text(each.net + each.tax, each.currency)} {each.currency}" for each in withdrawn]
+    told = [
+        Event(
+            *("staff", "credit_note_withdrawn", f"{each.number} of {amount}: {reason}", row.return_id),
+            actor=actor,
+            before={"credit_note": each.number},
+            after={"credit_note": None, "reason": reason},
+        )
+        for each, amount in zip(withdrawn, worth, strict=True)
+    ]
+    record_events(connection, row.site, told, now)
+    return worth
 
 
 def _order_of(connection: Connection, row: Row[Any]) -> str:
@@ -323,9 +384,25 @@ def _send_again(connection: Connection, row: Row[Any], now: datetime) -> None:
     mark_dirty(connection, row.site, returns.c.return_id == row.return_id)
 
 
-def _write_off_delivery(connection: Connection, row: Row[Any]) -> None:
-    if not outbox.write_off(connection, row.site, _outbox_id(row)):
-        raise RulingRefused("a credit note can't be written off: the buyer is owed it; retry it")
+def _write_off_delivery(connection: Connection, row: Row[Any], actor: str, now: datetime) -> None:
+    """Gives up a delivery. Units that were to be sold again leave our books with it, and inspection in SparkLayer."""
+    effect = _effect_of(connection, row)
+    if effect.kind == outbox.Kind.CREDIT:
+        raise RulingRefused(
+            "a credit note can't be written off: the buyer is owed it; retry it, or withdraw it with --action deny"
+        )
+    if not outbox.write_off(connection, row.site, effect.id):
+        raise RulingRefused("it is being tried again: see what becomes of it")
+    if effect.kind == outbox.Kind.RESTOCK:
+        sku, quantity = effect.payload["sku"], effect.payload["quantity"]
+        stock_drift.adjust(connection, row, sku, (Location.SELLABLE, Location.OUTSIDE), quantity, actor, now)
+        out_of_inspection = level_effect(f"written-off:{effect.id}", sku, Location.INSPECTION, row.return_id)
+        outbox.enqueue(connection, row.site, [out_of_inspection], now)
+
+
+def _effect_of(connection: Connection, row: Row[Any]) -> Row[Any]:
+    """The delivery that an exception is about."""
+    return connection.execute(select(outbox.outbox).where(outbox.outbox.c.id == _outbox_id(row))).one()
 
 
 def _outbox_id(row: Row[Any]) -> int:

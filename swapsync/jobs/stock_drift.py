@@ -6,7 +6,7 @@ changed, never the history.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -53,6 +53,16 @@ def watch(connection: Connection, site: str, levels: Iterable[tuple[str, str, in
             for sku, location, level in levels
         ],
     )
+
+
+def written_levels(connection: Connection, site: str, skus: Sequence[str]) -> dict[Pair, int]:
+    """The levels of these SKUs at our own locations, as they were last written or read."""
+    c = own_levels.c
+    return {
+        (row.sku, row.location): row.level
+        for part in chunks(sorted(set(skus)))
+        for row in connection.execute(select(c.sku, c.location, c.level).where(c.site == site, c.sku.in_(part)))
+    }
 
 
 def look_for_drift(place: Workplace, tally: Tally, *, at_all: bool = False) -> None:
@@ -127,7 +137,9 @@ def _settle(connection: Connection, place: Workplace, shown: dict[Pair, int], ex
         Sighting(Code.RESTOCK_DRIFT, detail(pair, expected[pair], shown[pair]), _subject(pair), sku=pair[0])
         for pair in differ
     ]
-    exceptions.settle(connection, place.slug, standing, sightings, now)
+    agreed = {_subject(pair): f"SparkLayer shows {level}, as our ledger says" for pair, level in shown.items()}
+    evidence = {exceptions.key_of(row): agreed[row.subject] for row in standing}
+    exceptions.settle(connection, place.slug, standing, sightings, now, evidence=evidence)
     watch(connection, place.slug, [(*pair, level) for pair, level in shown.items()], now)
     for pair, level in shown.items():
         if level == expected[pair] == 0:
@@ -174,6 +186,31 @@ def write_off(connection: Connection, row: Row[Any], actor: str, now: datetime) 
     waiting = units_waiting(connection, row.site) if location == Location.INSPECTION else Counter[str]()
     difference = shown - waiting[sku] - ledger_levels(connection, row.site, [sku])[pair]
     origin, destination = (Location.OUTSIDE, location) if difference > 0 else (location, Location.OUTSIDE)
+    adjust(
+        connection,
+        *(row, sku, (origin, destination), abs(difference), actor, now),
+        before={location: expected},
+        after={location: shown},
+    )
+
+
+def adjust(
+    connection: Connection,
+    row: Row[Any],
+    sku: str,
+    way: tuple[str, str],
+    quantity: int,
+    actor: str,
+    now: datetime,
+    *,
+    before: Mapping[str, Any] | None = None,
+    after: Mapping[str, Any] | None = None,
+) -> None:
+    """Books by hand, because of an exception, that units went from one location to another.
+
+    ``before`` and ``after``, for the trail, are where the units were and are unless given.
+    """
+    origin, destination = way
     m = movements.c
     booked = connection.execute(
         select(func.count()).where(m.site == row.site, m.return_id == "", m.step == ADJUSTED, m.sku == sku)
@@ -188,23 +225,16 @@ def write_off(connection: Connection, row: Row[Any], actor: str, now: datetime) 
             sku=sku,
             from_location=origin,
             to_location=destination,
-            quantity=abs(difference),
+            quantity=quantity,
             moved_at=now,
             actor=actor,
         )
     )
-    moved = f"{abs(difference)} x {sku} from {origin} to {destination}"
-    record_events(
-        connection,
-        row.site,
-        [
-            Event(
-                *("staff", "stock_adjusted", moved),
-                actor=actor,
-                exception_id=row.id,
-                before={location: expected},
-                after={location: shown},
-            )
-        ],
-        now,
+    event = Event(
+        *("staff", "stock_adjusted", f"{quantity} x {sku} from {origin} to {destination}", row.return_id),
+        actor=actor,
+        exception_id=row.id,
+        before=before or {"location": origin},
+        after=after or {"location": destination},
     )
+    record_events(connection, row.site, [event], now)

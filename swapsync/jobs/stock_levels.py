@@ -55,7 +55,10 @@ class Locations:
         self._ids = self._place.sparklayer.stock_locations()
         if name in self._ids:
             with self._place.writing() as connection:
-                event = Event("swapsync", "stock_location_created", f"{name} ({self._ids[name]})")
+                event = Event(
+                    *("swapsync", "stock_location_created", f"{name} ({self._ids[name]})"),
+                    after={"location": name, "id": self._ids[name]},
+                )
                 record_events(connection, self._place.slug, [event], self._place.clock.now())
 
 

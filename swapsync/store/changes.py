@@ -170,8 +170,10 @@ def decisions(before: Mapping[str, Facts], after: Mapping[str, Facts]) -> Iterat
 
 def described(row: Row[Any]) -> str:
     """An entry's change in a few words, blank if nothing that matters did: ``delivery in_transit -> delivered``."""
+    if row.kind in (INSPECTED, SKU_RENAMED):
+        return str(row.detail)
     if not row.after:
-        return row.detail if row.kind in (INSPECTED, SKU_RENAMED) else ""
+        return ""
     return _told(orjson.loads(row.before or b"{}"), orjson.loads(row.after))
 
 

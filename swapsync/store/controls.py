@@ -12,6 +12,7 @@ from swapsync.store.events import Event, record_events
 from swapsync.store.tables import JobControlRow
 
 controls = table(JobControlRow)
+RUNNING = {"state": "running"}
 _PAUSED = (  # each job asks, so it is built once
     select(controls)
     .where(controls.c.site.in_(bindparam("of_sites", expanding=True)))
@@ -21,22 +22,31 @@ _PAUSED = (  # each job asks, so it is built once
 
 def pause(connection: Connection, site: str, job: str, *, actor: str, reason: str, now: datetime) -> None:
     """Pauses a job; one that is paused already goes by the new reason."""
+    before = next((_paused(each.reason) for each in paused(connection, [site]) if each.job == job), RUNNING)
     row = {"site": site, "job": job, "paused_at": now, "actor": actor, "reason": reason}
     upsert(connection, JobControlRow, [row])
-    record_events(connection, site, [Event("staff", "paused", f"{job or 'all jobs'}: {reason}", actor=actor)], now)
+    what = f"{job or 'all jobs'}: {reason}"
+    told = Event("staff", "paused", what, actor=actor, before=before, after=_paused(reason))
+    record_events(connection, site, [told], now)
 
 
 def resume(connection: Connection, site: str, jobs: Iterable[str], *, actor: str, now: datetime) -> list[str]:
     """Lets paused jobs run again; returns those of them that were paused."""
-    resumed = list(
-        connection.execute(
-            delete(controls).where(controls.c.site == site, controls.c.job.in_(list(jobs))).returning(controls.c.job)
-        ).scalars()
-    )
-    record_events(
-        connection, site, [Event("staff", "resumed", job or "all jobs", actor=actor) for job in sorted(resumed)], now
-    )
-    return resumed
+    c = controls.c
+    resumed = connection.execute(
+        delete(controls).where(c.site == site, c.job.in_(list(jobs))).returning(c.job, c.reason)
+    ).all()
+    told = [
+        Event("staff", "resumed", row.job or "all jobs", actor=actor, before=_paused(row.reason), after=RUNNING)
+        for row in sorted(resumed)
+    ]
+    record_events(connection, site, told, now)
+    return [row.job for row in resumed]
+
+
+def _paused(reason: str) -> dict[str, str]:
+    """What a pause makes of a job, for the trail."""
+    return {"state": "paused", "reason": reason}
 
 
 def paused(connection: Connection, sites: Collection[str]) -> list[Row[Any]]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import orjson
 from sqlalchemy import Connection, Row, bindparam, insert, select, update
 
 from swapsync.domain.catalogue import CATALOGUE, Code
@@ -174,14 +175,20 @@ def _change(connection: Connection, site: str, still: Iterable[tuple[Row[Any], S
             Event(
                 *("swapsync", CHANGED, f"{s.code}: {s.detail}", s.return_id),
                 exception_id=row.id,
-                before={"detail": row.detail},
-                after={"detail": s.detail},
+                before={name: was for name, was, _ in told},
+                after={name: is_ for name, _, is_ in told},
             )
             for row, s in changed
-            if s.detail != row.detail
+            if (told := _other_words(row, s))
         ],
         now,
     )
+
+
+def _other_words(row: Row[Any], s: Sighting) -> list[tuple[str, str, str]]:
+    """(what, as it was, as it is) of what an exception says to its reader, and of what a ruling on it rests on."""
+    both = (("detail", row.detail, s.detail), ("about", row.about or row.detail, s.basis))
+    return [each for each in both if each[1] != each[2]]
 
 
 def close(
@@ -230,17 +237,26 @@ def unruled(connection: Connection, site: str, seen: Iterable[Sighting]) -> list
     return [sighting for sighting in seen if accepted.get(sighting.key) != sighting.basis]
 
 
-def changes_since(connection: Connection, row: Row[Any], entry: int) -> list[str]:
-    """What an exception said after an entry of the trail that it didn't say before, its opening included."""
+def opening_entry(connection: Connection, row: Row[Any]) -> int:
+    """The entry of the trail that says that an exception was opened; 0 where none does."""
+    return next((entry.id for entry in _entries(connection, row, OPENED, REOPENED)), 0)
+
+
+def changes_since(connection: Connection, row: Row[Any], entry: int | None) -> list[str]:
+    """What an exception said after an entry of the trail that it didn't say before, its opening included.
+
+    None: since it was opened, and only where a ruling rests on something else by now.
+    """
+    if entry is None:
+        return [later.detail for later in _entries(connection, row, CHANGED) if "about" in orjson.loads(later.after)]
+    return [later.detail for later in _entries(connection, row, OPENED, REOPENED, CHANGED) if later.id > entry]
+
+
+def _entries(connection: Connection, row: Row[Any], *kinds: str) -> list[Row[Any]]:
+    """The entries of these kinds about an exception, oldest first."""
     c = events.c
-    return [
-        later.detail
-        for later in connection.execute(
-            select(events)
-            .where(c.site == row.site, c.exception_id == row.id, c.kind.in_((OPENED, REOPENED, CHANGED)), c.id > entry)
-            .order_by(c.id)
-        )
-    ]
+    of_this = (c.site == row.site, c.return_id == row.return_id, c.exception_id == row.id)
+    return list(connection.execute(select(events).where(*of_this, c.kind.in_(kinds)).order_by(c.id)))
 
 
 def _closes(code: str, evidence: str) -> str:

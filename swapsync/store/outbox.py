@@ -202,11 +202,13 @@ def _overtaken(effects: FromClause) -> ColumnElement[bool]:
     )
 
 
-def withdraw_credits(connection: Connection, site: str, return_id: str, line_id: str | None = None) -> list[int]:
+def withdraw_credits(
+    connection: Connection, site: str, return_id: str, line_id: str | None = None, *, effect_id: int | None = None
+) -> list[int]:
     """Takes back the credits of a return that provably have no effect: no worker was given them, or all were refused.
 
-    Their notes are void then. ``line_id``: only what this line stands on. Returns the effects' ids. What else a worker
-    was given may have been sent, even if the worker died before it could say so.
+    Their notes are void then. ``line_id``: only what this line stands on; ``effect_id``: only this one. Returns the
+    effects' ids. What else a worker was given may have been sent, even if the worker died before it could say so.
     """
     lines = credit_note_lines
     stands_on = exists().where(
@@ -227,6 +229,7 @@ def withdraw_credits(connection: Connection, site: str, return_id: str, line_id:
             outbox.c.attempts == 0,
             outbox.c.claimed_by == "",
             *([] if line_id is None else [stands_on]),
+            *([] if effect_id is None else [outbox.c.id == effect_id]),
         )
         .values(state="withdrawn")
         .returning(outbox.c.id, outbox.c.effect_key)

@@ -186,6 +186,38 @@ def test_an_action_that_says_what_was_seen_is_refused_when_more_was_decided_sinc
     rule(held.store, first, "deny", seen=told(held, first)["as_of"], actor="fiona", now=clock.now())
 
 
+def test_who_does_not_say_what_they_saw_does_not_decide_on_what_changed_since_it_opened(
+    held: Workplace, world: World, clock: FixedClock
+) -> None:
+    first, second, _ = open_ids(held)
+    clock.forward(minutes=5)
+    world.swap.change_return("R1", customer_currency="USD")
+    run(held)
+
+    with pytest.raises(RulingRefused, match=r"currency EUR -> USD; CURRENCY_MISMATCH: the return is in USD.* --seen"):
+        rule(held.store, first, "deny", actor="fiona", now=clock.now())
+    rule(held.store, second, "deny", actor="fiona", now=clock.now())
+    rule(held.store, first, "deny", seen=told(held, first)["as_of"], actor="fiona", now=clock.now())
+
+
+def test_a_question_that_rests_on_other_facts_now_is_another_one_though_its_words_are_the_same(
+    desk: Desk, world: World, clock: FixedClock
+) -> None:
+    s.order(world)
+    s.returned(world, **s.APPROVED)
+    place = desk()
+    run(place)
+    for quantity in (3, 2):
+        clock.forward(minutes=5)
+        s.returned(world, s.back(quantity=quantity), **s.APPROVED, updated=clock.now())
+        run(place)
+    asked = [row.id for row in s.open_exceptions(place) if row.subject == ""]
+
+    with pytest.raises(RulingRefused, match=r"line .* 3 x MUG, .* -> 2 x MUG"):
+        rule(place.store, asked[0], "accept", actor="fiona", now=clock.now())
+    rule(place.store, asked[0], "accept", seen=told(place, asked[0])["as_of"], actor="fiona", now=clock.now())
+
+
 def test_what_a_finding_changed_counts_too(held: Workplace, clock: FixedClock) -> None:
     first, *_ = open_ids(held)
     s.found(held, "damaged", 1)

@@ -622,6 +622,7 @@ def test_a_retry_is_in_the_returns_story(refused: Ask) -> None:
     [told] = [e for e in refused("returns", "show", "R1", "--json").json["events"] if e["source"] == "staff"]
     assert told["kind"] == "delivery_retried"
     assert told["detail"].startswith("credit for order #5001, asked for by ")
+    assert (told["before"], told["after"]) == ({"state": "failed"}, {"state": "pending"})
 
 
 def test_all_that_gave_up_is_retried_at_once(refused: Ask) -> None:

@@ -134,6 +134,29 @@ def test_a_reason_that_is_back_denies_as_it_did() -> None:
     assert (codes(decision), decision.credit, decision.settlement) == ([], (), Settlement.DENIED)
 
 
+WITHDRAWN = {(Code.DELIVERY_FAILED, "outbox:7"): Ruling(Action.DENY, "120.00 GBP", "it was not delivered: 422")}
+
+
+def test_a_credit_that_was_withdrawn_is_not_due_again() -> None:
+    decision = decided(facts(a_return(**APPROVED), rulings=WITHDRAWN))
+    assert (codes(decision), decision.credit, decision.settlement) == ([], (), Settlement.DENIED)
+    assert moves(decision) == [("mug", "received", 4)]
+
+
+def test_another_amount_than_was_withdrawn_is_asked_about_anew_whenever_it_changes() -> None:
+    known = facts(a_return(line(quantity=2), **APPROVED), rulings=WITHDRAWN)
+    decision = decided(known)
+    problem = question(decision)
+    assert (problem.subject, problem.holds) == ("denied:DELIVERY_FAILED:outbox:7", Holds.CREDIT)
+    assert problem.detail.startswith("120.00 GBP could not be delivered and was withdrawn, and 60.00 GBP is due by now")
+    assert (decision.credit, decision.settlement) == ((), Settlement.HELD)
+
+    refused = answered(known, Action.DENY)
+    assert (codes(decided(refused)), decided(refused).settlement) == ([], Settlement.DENIED)
+    assert question(decided(changed(refused, lines=(line(quantity=3),)))).detail != problem.detail
+    assert money(decided(answered(known, Action.CREDIT))) == [("mug", 2, 5000, 1000)]
+
+
 def test_an_order_that_turns_up_is_no_reason_to_credit_what_was_denied_without_one() -> None:
     known = facts(a_return(**APPROVED))
     [orphaned] = decide(Case(None, (known,)), Policy())

@@ -65,6 +65,27 @@ def test_a_credit_note_that_is_owed_is_not_written_off(desk: Desk, world: World)
     place = desk()
     run(place)
     refused(place, "DELIVERY_FAILED", "write-off", "", "a credit note can't be written off")
+    refused(place, "DELIVERY_FAILED", "deny", "", "say why with --note")
+
+
+def test_what_is_no_credit_note_is_written_off_and_not_denied(desk: Desk, world: World) -> None:
+    s.order(world)
+    s.returned(world)
+    world.faults.add(Fault(kind="status", status=422, path_contains="/history"))
+    place = desk()
+    run(place)
+    refused(place, "DELIVERY_FAILED", "deny", "", "only a credit note is denied")
+
+
+def test_a_delivery_that_is_tried_again_is_not_written_off_meanwhile(desk: Desk, world: World) -> None:
+    s.order(world)
+    s.returned(world)
+    world.faults.add(Fault(kind="status", status=422, path_contains="/history"))
+    place = desk()
+    run(place)
+    [failed] = s.open_exceptions(place)
+    rule(place.store, failed.id, "retry", actor="fiona", now=place.clock.now())
+    refused(place, "DELIVERY_FAILED", "write-off", "", "it is being tried again")
 
 
 def test_a_transaction_that_is_none_of_ours_is_not_sent_again(desk: Desk, world: World) -> None:

@@ -42,9 +42,9 @@ def reads(world: World) -> int:
     return len(world.calls("POST", "/batch-fetch-stock"))
 
 
-def act(place: Workplace, action: str) -> None:
-    (problem,) = [row for row in s.open_exceptions(place) if row.code == "RESTOCK_DRIFT"]
-    rule(place.store, problem.id, action, note="counted twice", actor="olga", now=place.clock.now())
+def act(place: Workplace, action: str, code: str = "RESTOCK_DRIFT") -> None:
+    for problem in [row for row in s.open_exceptions(place) if row.code == code]:
+        rule(place.store, problem.id, action, note="counted twice", actor="olga", now=place.clock.now())
 
 
 def ledger(place: Workplace) -> dict[str, int]:
@@ -186,6 +186,44 @@ def test_units_that_could_not_be_restocked_are_expected_in_inspection(
     days_later(place, clock)
     assert set(s.open_codes(place)) == {"DELIVERY_FAILED"}
     assert s.levels(world)["inspection"] == 4
+
+
+def test_units_of_a_restock_that_was_written_off_leave_our_books_and_inspection(
+    place: Workplace, world: World, clock: FixedClock
+) -> None:
+    s.found(place, "sellable", 4)
+    world.sparklayer.refused_skus = {"MUG"}
+    run(place)
+    assert s.open_codes(place) == ["DELIVERY_FAILED"] * 2
+    world.sparklayer.refused_skus = set()
+
+    act(place, "write-off", "DELIVERY_FAILED")
+    days_later(place, clock)
+    days_later(place, clock)
+
+    assert (s.levels(world)["inspection"], s.levels(world)["default"], s.open_codes(place)) == (0, None, [])
+    assert (ledger(place), s.moved(place)[-1]) == ({}, ("adjusted", 4))
+    (told,) = [row for row in s.trail(place) if row.kind == "stock_adjusted"]
+    assert (told.actor, told.return_id, told.before, told.after) == (
+        *("olga", "R1"),
+        *('{"location":"sellable"}', '{"location":"outside"}'),
+    )
+
+
+def test_a_level_that_is_refused_still_is_no_units_twice(place: Workplace, world: World, clock: FixedClock) -> None:
+    s.found(place, "sellable", 4)
+    world.sparklayer.refused_skus = {"MUG"}
+    run(place)
+    act(place, "write-off", "DELIVERY_FAILED")
+    run(place)
+    act(place, "write-off", "DELIVERY_FAILED")  # the level of inspection that is to follow
+    days_later(place, clock)
+    assert (s.levels(world)["inspection"], s.open_codes(place)) == (4, ["RESTOCK_DRIFT"])
+
+    act(place, "write-off")
+    days_later(place, clock)
+
+    assert (ledger(place), s.open_codes(place)) == ({"inspection": 4}, [])
 
 
 def test_a_ledger_below_zero_is_shown_as_a_drift_and_never_written(

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from swapsync.domain.catalogue import CATALOGUE, Code
+from swapsync.jobs.rulings import rule
+from swapsync.jobs.workplace import Workplace
 from swapsync.sandbox.faults import Fault
 from swapsync.sandbox.world import World
 from swapsync.store import outbox
@@ -179,7 +181,7 @@ def test_a_refused_delivery_is_one_exception_until_it_is_delivered(
 
     refused = s.undelivered(place)
     calls = len([e for e in s.writes(world) if path in e.path])
-    clock.forward(days=1)
+    clock.forward(hours=25)
     run(place)
     assert (s.undelivered(place), [row.id for row in s.all_exceptions(place)]) == (refused, [opened.id])
     assert len([e for e in s.writes(world) if path in e.path and e.status == 422]) == 1 <= calls
@@ -235,6 +237,77 @@ def test_what_closes_by_itself_names_the_change_that_closed_it(desk: Desk, world
 
     [row] = s.all_exceptions(place, "CURRENCY_MISMATCH")
     assert row.resolution == "closed by itself: both are in the same currency (currency EUR -> GBP)"
+
+
+def closed_by(place: Workplace, code: Code) -> str:
+    """What is in brackets in the words that say why the first exception of a kind closed."""
+    first = s.all_exceptions(place, code)[0]
+    assert first.status == "resolved"
+    return str(first.resolution).partition("(")[2].removesuffix(")")
+
+
+def test_what_another_return_closes_names_it_and_what_changed_of_it(
+    desk: Desk, world: World, clock: FixedClock
+) -> None:
+    s.order(world)
+    s.returned(world, s.back(quantity=8))
+    s.second(world, s.back(quantity=4))
+    place = desk(amount_tolerance="1000")
+    run(place)
+    clock.forward(minutes=5)
+    world.swap.change_return("R1", return_status="Cancelled")
+    run(place)
+    assert closed_by(place, Code.QUANTITY_EXCEEDS_ORDER) == "RMA RMA-1: status open -> cancelled"
+
+
+def test_what_a_sweep_closes_names_the_return_that_it_did_not_find_any_more_or_again(
+    desk: Desk, world: World, clock: FixedClock
+) -> None:
+    s.order(world)
+    s.returned(world, s.back(quantity=8))
+    s.second(world, s.back(quantity=4))
+    place = desk(amount_tolerance="1000")
+    run(place)
+    row = world.swap.get_return("R1")
+    world.swap.delete_return("R1")
+    for _ in range(2):
+        clock.forward(hours=25)
+        run(place)
+    assert "RMA RMA-1: logistics in_transit -> vanished" in closed_by(place, Code.QUANTITY_EXCEEDS_ORDER)
+
+    world.swap.put_return(row)
+    clock.forward(hours=25)
+    run(place)
+    assert "RMA RMA-1: logistics vanished -> in_transit" in closed_by(place, Code.RETURN_VANISHED)
+
+
+def test_what_another_rule_of_the_site_closes_does_not_claim_that_a_fact_changed(
+    desk: Desk, world: World, clock: FixedClock
+) -> None:
+    s.order(world)
+    s.returned(world, **s.DELIVERED, total=96)
+    place = desk()
+    run(place)
+    clock.forward(minutes=5)
+    place = desk(amount_tolerance="1000")
+    run(place)
+    why = "no fact of it changed; the site's rules, or what people taught, are others by now"
+    assert closed_by(place, Code.AMOUNT_MISMATCH) == why
+
+
+def test_what_the_order_closes_for_all_of_its_returns_says_what_the_rule_says_now(
+    desk: Desk, world: World, clock: FixedClock
+) -> None:
+    s.order(world, customer_reference=None)
+    s.returned(world)
+    s.second(world)
+    place = desk(amount_tolerance="1000")
+    run(place)
+    [second] = [row for row in s.open_exceptions(place) if row.return_id == "R2"]
+    rule(place.store, second.id, "type-po", value="PO-9", actor="fiona", now=clock.now())
+    clock.forward(minutes=5)
+    run(place)
+    assert closed_by(place, Code.PO_NUMBER_MISSING) == "PO number PO-9 goes on the credit note and the notes"
 
 
 def test_two_causes_of_one_kind_are_two_exceptions(desk: Desk, world: World) -> None:
