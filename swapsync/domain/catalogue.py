@@ -121,7 +121,8 @@ CATALOGUE: dict[Code, Entry] = {
         _HIGH,
         "The return was asked for by somebody who is neither the order's buyer nor of the buyer's company.",
         "Ask the buyer. Correct the e-mail address in Swap or SparkLayer, or confirm with --action confirm-buyer. If "
-        "the return is not theirs to make: --action deny, and nothing will be credited.",
+        "the return is not theirs to make: --action deny, and nothing will be credited; goods that came move by what "
+        "the warehouse finds all the same.",
         "both systems name the same buyer",
         (Action.CONFIRM_BUYER, Action.DENY),
     ),
@@ -282,10 +283,10 @@ CATALOGUE: dict[Code, Entry] = {
         "that it no longer has or that announce fewer units now; or its credit note was voided. Nothing more happens "
         "by itself.",
         "Compare the credit note with the return as it is now. --action accept lets the credit stand and goes on with "
-        "the return as it is, which credits again what was voided. What was credited and counted for a line that is "
-        "gone counts for the one that took its place; goods for which there is none, and units that are not announced "
-        "any more, leave inspection. --action deny credits nothing more, and withdraws a credit that has not gone out "
-        "yet or was refused.",
+        "the return as it is, which credits again what was voided. --action deny credits nothing more, and withdraws a "
+        "credit that has not gone out yet or was refused. Either way goods move on: what was credited and counted for "
+        "a line that is gone counts for the one that took its place; goods for which there is none, and units that "
+        "are not announced any more, leave inspection; the others wait for the warehouse.",
         "the return is as it was when it was credited",
         (Action.ACCEPT, Action.DENY),
     ),
@@ -294,7 +295,7 @@ CATALOGUE: dict[Code, Entry] = {
         _MID,
         "The return is no longer in Swap.",
         "Ask who deleted it and whether goods are on their way. --action accept goes on with what is known of it, "
-        "--action deny credits nothing.",
+        "--action deny credits nothing; goods that came move by what the warehouse finds all the same.",
         "the return is back",
         (Action.ACCEPT, Action.DENY),
     ),
@@ -302,8 +303,9 @@ CATALOGUE: dict[Code, Entry] = {
         _F,
         _MID,
         "The order was changed or cancelled after a return was matched to it.",
-        "Compare the order with the credits already given for it. --action accept goes on with the order as it is now; "
-        "--action deny credits nothing more, and withdraws a credit that has not gone out yet or was refused.",
+        "Compare the order with the credits already given for it. --action accept goes on with the order as it is now, "
+        "a cancelled one by what it was sold for; --action deny credits nothing more, and withdraws a credit that has "
+        "not gone out yet or was refused. Either way goods that came move by what the warehouse finds.",
         "the order and its credits agree again",
         (Action.ACCEPT, Action.DENY),
     ),

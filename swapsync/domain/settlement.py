@@ -148,7 +148,7 @@ def _decide_return(
         )
     book.check_return()
     order = case.order
-    if order is None or order.cancelled or (book.frozen and not facts.credited):
+    if order is None or (book.frozen and (order.cancelled or not facts.credited)):
         return Decision(
             ret.return_id,
             {},
@@ -163,7 +163,7 @@ def _decide_return(
         granted = {line.line_id: line.quantity for line in ret.lines}
     else:
         granted = _claim(ret, ret.lines, matches, ledger)
-    for line in ret.lines:
+    for line in () if book.turned_away else ret.lines:
         match = matches[line.line_id]
         book.check_line(line, match, granted[line.line_id], ledger)
         if match.order_line and book.needs_no_units(line):
@@ -241,7 +241,9 @@ _SAME_BY_WORD = (MatchedBy.ALIAS, MatchedBy.PERSON)
 class _Book:
     """The working paper of one return: problems found so far, and what they hold.
 
-    ``frozen``: nothing at all may follow. ``money_held``: no credit yet. ``denied``: no credit, as a person decided.
+    ``frozen``: nothing at all may follow until a person decides. ``money_held``: no credit yet. ``denied``: no credit,
+    as a person decided; goods move on. ``denied_whole``: it is the whole return that they denied, not only its money.
+    ``stranger``: it is not the buyer's, as far as anybody knows.
     ``held_lines``: neither credit nor stock for them. ``denied_lines``: no credit for them, as a person decided.
     ``asked_lines``: no credit for them until a person decides.
     ``changed_lines``: no further credit for them, since the order is another than the one they were credited by.
@@ -267,6 +269,8 @@ class _Book:
         self.frozen = False
         self.money_held = False
         self.denied = False
+        self.denied_whole = False
+        self.stranger = False
         self.held_lines: set[str] = set()
         self.denied_lines: set[str] = set()
         self.asked_lines: set[str] = set()
@@ -296,7 +300,7 @@ class _Book:
             return
         if self.facts.same_buyer is False:
             detail = f"{ret.customer_email} asked for the return; order {order.visible} was bought by somebody else"
-            self._hold_all(Code.CUSTOMER_MISMATCH, "", detail)
+            self.stranger = not self._hold_all(Code.CUSTOMER_MISMATCH, "", detail)
         elif self.facts.same_buyer:
             self._say(7, Verdict.RELEASES, f"{ret.customer_email} belongs to the buyer of order {order.visible}")
         else:
@@ -313,11 +317,15 @@ class _Book:
 
     def _hold_all(
         self, code: Code, subject: str, detail: str, about: str = "", suggestions: tuple[Suggestion, ...] = ()
-    ) -> None:
-        """Nothing may follow until a person rules; and no credit if they deny it."""
+    ) -> bool:
+        """Nothing may follow until a person rules; and no credit if they deny it, while goods that came move on.
+
+        Returns whether they let it go on as it is.
+        """
         ruling = self._open(code, subject, detail, about=about, holds=Holds.EVERYTHING, suggestions=suggestions)
         if ruling is not None and ruling.action is Action.DENY:
-            self.frozen = self.denied = True
+            self.denied = self.denied_whole = True
+        return ruling is not None and ruling.action is not Action.DENY
 
     def _check_unchanged(self, goods: str) -> None:
         """Rule 3: whether the return still is what it was credited for, and Swap still says what was relied on.
@@ -337,10 +345,9 @@ class _Book:
             self._hold_all(code, "swap", detail)
 
     def _check_goods(self, goods: str) -> None:
-        """Asks about goods that the return does not announce, unless a person accepted the return as it is now."""
+        """Asks about goods that the return does not announce, unless a person ruled on the return as it is now."""
         as_it_is = self.facts.rulings.get((Code.RETURN_CHANGED_AFTER_CREDIT, ""))
-        accepted = as_it_is and as_it_is.action is Action.ACCEPT and as_it_is.about == self.ret.basis()
-        if goods and not accepted:
+        if goods and not (as_it_is and as_it_is.about == self.ret.basis()):
             self._hold_all(Code.RETURN_CHANGED_AFTER_CREDIT, "goods", goods, about=self.ret.basis())
 
     def _goods_in_question(self) -> str:
@@ -512,7 +519,7 @@ class _Book:
             asks.append(f"{sku} comes back as {line.return_type}")
         if self.ret.called_off and units.total() > units[Condition.MISSING]:
             asks.append(f"{sku} came although the return is {self.ret.status}")
-        if asks:
+        if asks and (paid or not self.denied):
             note(Code.INSPECTION_REVIEW, "; ".join(asks), Holds.LINE_CREDIT)
 
     def check_amount(self, matches: Mapping[str, LineMatch]) -> None:
@@ -736,12 +743,13 @@ class _Book:
     def _stock_of(self, line: ReturnLine) -> dict[str, int]:
         """What moves for each unit of a line, by SKU: a whole kit moves its parts, all else itself.
 
-        What has begun to move under a SKU goes on under it. Nothing moves for a line that fits none of the order.
+        What has begun to move under a SKU goes on under it. Nothing begins to for a line that fits none of the order.
         """
         match = self.matches[line.line_id]
-        if match.order_line is None:
-            return {}
         moving = self.facts.stock_skus.get(line.line_id)
+        if match.order_line is None:
+            skus = {sku for line_id, sku in self.facts.moved if line_id == line.line_id}
+            return {sku: 1 for sku in skus if skus == {moving}}
         if match.kit and not match.part and moving in (None, *(part.sku for part in match.kit)):
             return {part.sku: part.quantity for part in match.kit}
         sold_variant = match.order_line.variant_id if not match.part else ""
@@ -749,7 +757,7 @@ class _Book:
         return {sku: 1} if sku else {}
 
     def milestones(self) -> tuple[Milestone, ...]:
-        if self.frozen:
+        if self.frozen or self.turned_away or self.stranger:
             return ()
         ret = self.ret
         if ret.called_off:
@@ -762,18 +770,27 @@ class _Book:
         return tuple(reached)
 
     @property
+    def turned_away(self) -> bool:
+        """Whether a person denied the whole return and nothing of it came: only what is known of its money is left."""
+        seen = any(finding.condition is not Condition.MISSING for finding in self.facts.findings)
+        came = self.ret.delivered or seen or self.facts.moved
+        return self.denied_whole and not came and not self.facts.credited
+
+    @property
     def claims_nothing(self) -> bool:
-        """Whether Swap ended the return without its goods being accepted: another return may bring them."""
+        """Whether nothing of the return came or Swap ended it without accepting it: another may bring its goods."""
+        if self.turned_away:
+            return True
         refused = self.ret.qc in (SwapQc.NOT_APPROVED, SwapQc.MISSING) or not self.ret.delivered
         ended = self.ret.status is ReturnStatus.CLOSED and refused
         return ended and not self.facts.findings and not self.facts.credited
 
     def needs_no_units(self, line: ReturnLine) -> bool:
-        """Whether a person denied a line of which nothing came and nothing was credited."""
+        """Whether a person denied a line, or all of them, and nothing of it came and nothing was credited."""
         units = found(self.facts.findings, line.line_id)
         came = self.ret.delivered or units.total() > units[Condition.MISSING]
         paid = any(credited.line_id == line.line_id for credited in self.facts.credited)
-        return self._is_denied(line) and not came and not paid
+        return (self.denied_whole or self._is_denied(line)) and not came and not paid
 
     def _is_denied(self, line: ReturnLine) -> bool:
         return line.line_id in self.denied_lines or (self._takes_a_verdict(line) and self._verdict(line) is Action.DENY)

@@ -60,7 +60,7 @@ def test_a_vanished_return_does_nothing_until_a_person_goes_on_with_it_or_denies
     goes_on = decided(said(known, Code.RETURN_VANISHED, Action.ACCEPT))
     assert money(goes_on) == [("mug", 4, 10000, 2000)]
     denied = decided(said(known, Code.RETURN_VANISHED, Action.DENY))
-    assert (denied.credit, denied.movements, denied.settlement) == ((), (), Settlement.DENIED)
+    assert (denied.credit, moves(denied), denied.settlement) == ((), [("mug", "received", 4)], Settlement.DENIED)
 
 
 def test_a_cancelled_order_holds_everything_and_its_end_is_what_was_credited() -> None:
