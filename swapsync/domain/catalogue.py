@@ -193,15 +193,18 @@ CATALOGUE: dict[Code, Entry] = {
     Code.AMOUNT_MISMATCH: Entry(
         _F,
         _LOW,
-        "Swap's value of the return differs from the order's price for the same goods. Nothing is held.",
-        "Check for a fee or a changed price; accept with --action accept.",
+        "Swap's value of the return differs from the order's price for the same goods; or the gateway refunded more "
+        "than what came is worth by the order, or less than what was accepted is. Nothing is held.",
+        "Check for a fee, a changed price or a refund that is missing or too high, and correct it in Swap; or accept "
+        "with --action accept.",
         "the figures agree within the tolerance",
         (Action.ACCEPT,),
     ),
     Code.GATEWAY_REFUND_ON_ACCOUNT: Entry(
         _F,
         _HIGH,
-        "Swap shows money given back on a pay-later order, so a credit note would make the goods good twice.",
+        "Swap shows money given back on a pay-later order, or on a return that was credited when its order was one, so "
+        "the goods would be made good twice.",
         "Check the payment. --action credit if no money really went out, --action deny if it did.",
         "Swap no longer shows money given",
         (Action.CREDIT, Action.DENY),
@@ -233,9 +236,11 @@ CATALOGUE: dict[Code, Entry] = {
     Code.INSPECTION_SHORT: Entry(
         _O,
         _MID,
-        "Fewer units came than were announced.",
+        "Fewer units came than were announced; or units were released for sale on Swap's word, and the warehouse then "
+        "did not find them sellable.",
         "Search the parcel and the inbound area, and record what turns up with swapsync inspect; when they are really "
-        "missing: --action accept.",
+        "missing: --action accept. Take what is on sale and can't be sold off sale, in the shop and on the shelf, as "
+        "swapsync takes nothing off sale by itself; then --action accept.",
         "it is decided, or all of them turn up",
         (Action.ACCEPT,),
     ),
@@ -341,8 +346,8 @@ CATALOGUE: dict[Code, Entry] = {
     Code.APPROVAL_NEEDED: Entry(
         _F,
         _MID,
-        "A credit is worth more than the site lets out without somebody looking at it; or it was denied for a reason "
-        "that is gone by now. Goods move on.",
+        "With a credit, the credits of its return come to more than the site lets out without somebody looking at it; "
+        "or it was denied for a reason that is gone by now. Goods move on.",
         "Check the return and its order, and whether the buyer was made good by other means. Let it out with "
         "--action credit, refuse it with --action deny.",
         "it is approved or refused, is worth less by now, or is held for another reason",

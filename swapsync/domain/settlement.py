@@ -34,7 +34,7 @@ from swapsync.domain.returns import (
     logistics,
     unexpected,
 )
-from swapsync.domain.stock import Movement, Step, excess, movements_due, on_hand, still_missing
+from swapsync.domain.stock import Movement, Step, excess, movements_due, on_hand, still_missing, units_received
 from swapsync.domain.succession import carry_over
 from swapsync.domain.suggestions import Suggestion, suggest_lines, suggest_orders
 
@@ -163,12 +163,14 @@ def _decide_return(
         granted = {line.line_id: line.quantity for line in ret.lines}
     else:
         granted = _claim(ret, ret.lines, matches, ledger)
-    for line in () if book.turned_away else ret.lines:
-        match = matches[line.line_id]
-        book.check_line(line, match, granted[line.line_id], ledger)
-        if match.order_line and book.needs_no_units(line):
-            ledger.release(ret, line, match.order_line, match.part)
-    book.check_amount(matches)
+    if not book.turned_away:
+        for line in ret.lines:
+            match = matches[line.line_id]
+            book.check_line(line, match, granted[line.line_id], ledger)
+            if match.order_line and book.needs_no_units(line):
+                ledger.release(ret, line, match.order_line, match.part)
+        book.check_amount(matches)
+    book.check_refund(matches)
     book.check_inspection()
     credit = book.credit(matches, granted, ledger)
     movements = book.movements()
@@ -435,13 +437,16 @@ class _Book:
                 holds=Holds.CREDIT,
             )
             self.denied = self.denied or ruling is not None
-        if self.route is not Route.CREDIT_NOTE:
-            return
-        if ret.status is ReturnStatus.CLOSED and ret.refunded > 0:
+        pay_later = self.route is Route.CREDIT_NOTE
+        if (pay_later or self.facts.credited) and ret.status is ReturnStatus.CLOSED and ret.refunded > 0:
             refunded = money.to_text(ret.refunded, ret.currency)
             detail = f"Swap shows {refunded} {ret.currency} given back on {order.payment_method} order {order.visible}"
+            if not pay_later:
+                detail += f", and {money.to_text(self._credited_so_far, order.currency)} was credited before"
             ruling = self._open(Code.GATEWAY_REFUND_ON_ACCOUNT, "", detail, holds=Holds.CREDIT)
             self.denied = self.denied or (ruling is not None and ruling.action is Action.DENY)
+        if not pay_later:
+            return
         if not self.po_number:
             detail = f"{order.payment_method} order {order.visible} has no PO number"
             holds = Holds.CREDIT if self.policy.po_required else Holds.NOTHING
@@ -505,8 +510,9 @@ class _Book:
         def note(code: Code, what: str, holds: Holds = Holds.NOTHING) -> Ruling | None:
             return self._open(code, line.line_id, what + already, sku, about=what, holds=holds)
 
-        if short := units[Condition.MISSING]:
-            note(Code.INSPECTION_SHORT, f"{short} of {line.quantity} {sku} did not come")
+        short = [f"{missing} of {line.quantity} {sku} did not come"] if (missing := units[Condition.MISSING]) else []
+        if short := short + self._on_sale(line, units):
+            note(Code.INSPECTION_SHORT, "; ".join(short))
         if wrong := units[Condition.WRONG_ITEM]:
             ruling = note(Code.UNEXPECTED_ITEM, f"{wrong} of {line.quantity} {sku} are another item")
             if ruling is not None and ruling.action is Action.WRITE_OFF:
@@ -522,6 +528,16 @@ class _Book:
         if asks and (paid or not self.denied):
             note(Code.INSPECTION_REVIEW, "; ".join(asks), Holds.LINE_CREDIT)
 
+    def _on_sale(self, line: ReturnLine, units: Counter[Condition]) -> list[str]:
+        """In words, what of a line was released for sale on Swap's word and then was not found sellable."""
+        faults = " or ".join(seen.replace("_", " ") for seen in units if seen is not Condition.SELLABLE)
+        good, bad = units[Condition.SELLABLE], units.total() - units[Condition.SELLABLE]
+        return [
+            f"{more} x {sku} were released for sale and then found {faults}: take them off sale"
+            for sku, per_unit in self._stock_of(line).items()
+            if (more := min(bad * per_unit, self._moved(line, sku).get(Step.RESTOCKED, 0) - good * per_unit)) > 0
+        ]
+
     def check_amount(self, matches: Mapping[str, LineMatch]) -> None:
         ret, order = self.ret, self.order
         if order is None or ret.currency.upper() != order.currency.upper():
@@ -531,19 +547,56 @@ class _Book:
             sold, units = matches[line.line_id].order_line, line.quantity * matches[line.line_id].weight
             if sold is None or units > sold.quantity or line.remedy is not Remedy.CREDIT:
                 return
-            if sold.quantity:
-                expected += money.share(sold.net, units, sold.quantity) + money.share(sold.tax, units, sold.quantity)
-        tolerance = max(
+            expected += self._worth(matches[line.line_id], line.quantity)
+        if ret.total is not None and abs(ret.total - expected) > self._tolerance(expected, order):
+            says = f"Swap says {money.to_text(ret.total, order.currency)}"
+            self._open(Code.AMOUNT_MISMATCH, "", f"{says}, the order says {self._amount(expected)}")
+
+    def check_refund(self, matches: Mapping[str, LineMatch]) -> None:
+        """Whether the gateway gave back no more than the goods that came are worth, and no less than was accepted.
+
+        What was exchanged and what fits no line of the order are worth nothing to it.
+        """
+        ret, order = self.ret, self.order
+        closed_by_gateway = self.route is Route.GATEWAY and ret.status is ReturnStatus.CLOSED
+        if order is None or not closed_by_gateway or ret.currency.upper() != order.currency.upper():
+            return
+        came = accepted = 0
+        for line in ret.lines:
+            if line.remedy is not Remedy.STOCK_ONLY:
+                units = found(self.facts.findings, line.line_id)
+                received = units_received(line.quantity, delivered=ret.delivered, units=units)
+                came += self._worth(matches[line.line_id], received)
+            if self._creditable(line) and not self.denied:
+                accepted += self._worth(matches[line.line_id], self.accepted(line))
+        made_good = ret.refunded + ret.handling_fee + self._credited_so_far
+        refunded = f"the gateway refunded {money.to_text(ret.refunded, order.currency)}"
+        if ret.refunded > came + self._tolerance(came, order):
+            says = f"{refunded}, what came is worth {self._amount(came)} by the order"
+            self._open(Code.AMOUNT_MISMATCH, "refund", says)
+        elif made_good < accepted - self._tolerance(accepted, order):
+            says = f"{refunded}, what was accepted is worth {self._amount(accepted)} by the order"
+            self._open(Code.AMOUNT_MISMATCH, "refund", says)
+
+    def _worth(self, match: LineMatch, quantity: int) -> int:
+        """Gross of so many units of a line by the order, of no more than it sold; nothing where it fits none."""
+        sold = match.order_line
+        if sold is None or not sold.quantity:
+            return 0
+        units = min(quantity * match.weight, Fraction(sold.quantity))
+        return money.share(sold.net, units, sold.quantity) + money.share(sold.tax, units, sold.quantity)
+
+    def _tolerance(self, expected: int, order: Order) -> int:
+        """How much an amount may be off, in minor units."""
+        return max(
             money.to_minor(self.policy.amount_tolerance, order.currency),
             int(expected * self.policy.amount_tolerance_percent / 100),
         )
-        worth = f"the order says {money.to_text(expected, order.currency)} {order.currency}"
-        if ret.total is not None and abs(ret.total - expected) > tolerance:
-            self._open(Code.AMOUNT_MISMATCH, "", f"Swap says {money.to_text(ret.total, order.currency)}, {worth}")
-        closed_by_gateway = self.route is Route.GATEWAY and ret.status is ReturnStatus.CLOSED
-        if closed_by_gateway and ret.refunded > expected + tolerance:
-            refunded = money.to_text(ret.refunded, order.currency)
-            self._open(Code.AMOUNT_MISMATCH, "refund", f"the gateway refunded {refunded}, {worth}")
+
+    def _amount(self, minor: int) -> str:
+        """An amount in the order's currency, in words."""
+        currency = self.order.currency if self.order else ""
+        return f"{money.to_text(minor, currency)} {currency}"
 
     # -- what follows ------------------------------------------------------------------------------------------------
 
@@ -687,16 +740,23 @@ class _Book:
         return CreditLine(":fee", "", "", 1, -net_of_fee, net_of_fee - fee, LineKind.FEE)
 
     def _approved(self, gross: int, order: Order) -> bool:
-        """Whether a credit may go out: it is below the limit, or a person approved exactly this one."""
-        limit = self.policy.approve_above
-        if limit is None or gross <= money.to_minor(limit, order.currency):
+        """Whether a credit may go out: with it the return stays within the limit, or a person approved exactly it."""
+        limit, total = self.policy.approve_above, self._credited_so_far + gross
+        if limit is None or total <= money.to_minor(limit, order.currency):
             return True
         n = self.facts.credit_count + 1
-        amount = f"{money.to_text(gross, order.currency)} {order.currency}"
+        amount, in_all = (f"{money.to_text(minor, order.currency)} {order.currency}" for minor in (gross, total))
         detail = f"credit {n} of RMA {self.ret.rma_number} comes to {amount}"
+        if total != gross:
+            detail += f", with those before it to {in_all}"
         ruling = self._open(Code.APPROVAL_NEEDED, str(n), detail, holds=Holds.CREDIT)
         self.denied = ruling is not None and ruling.action is Action.DENY
         return ruling is not None and not self.denied
+
+    @property
+    def _credited_so_far(self) -> int:
+        """Gross of all credits of the return that stand, in minor units."""
+        return sum(each.net + each.tax for each in (*self.facts.credited, *self.facts.extras))
 
     def _computation(self, credit: CreditLine, sold: OrderLine, before: Fraction, weight: Fraction) -> str:
         """How the amount of a line came about; ``before``: units of the order line that were credited before it."""
