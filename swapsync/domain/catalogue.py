@@ -176,7 +176,8 @@ CATALOGUE: dict[Code, Entry] = {
         _HIGH,
         "The order was paid in a way that has no route, so nobody knows how to make the return good.",
         "Decide how such orders are made good: --action map --value credit_note or --action map --value gateway, for "
-        "this and all further orders. The configuration's payment_routes do the same, and win over what was mapped. "
+        "this and all further orders; of an order that names none, for all that name none. The configuration's "
+        "payment_routes do the same, and win over what was mapped. "
         "A wrong one is taken back with swapsync mappings forget.",
         "the payment method has a route",
         (Action.MAP,),
