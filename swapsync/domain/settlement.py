@@ -209,7 +209,8 @@ def _match_lines(facts: ReturnFacts, case: Case, kits: Kits) -> dict[str, LineMa
 def _no_line(line: ReturnLine, match: LineMatch) -> str:
     """In words that a returned line fits no line of its order."""
     if match.part:
-        return f"{line.sku} is a part of kit {match.part.kit_sku}, and the list of kits gives no share of its value"
+        part = f"{line.sku} is a part of kit {match.part.kit_sku}, and the list of kits gives no share of its value"
+        return f"{part}: add the shares there, or deny the line; an alias or a chosen line can't say what it is worth"
     near = f"; near: {', '.join(match.suggestions)}" if match.suggestions else ""
     name = line.sku or line.variant_id or line.line_item_id or "a line without SKU"
     return f"{name} matches no single line of the order{near}"
@@ -756,7 +757,8 @@ class _Book:
     @property
     def _credited_so_far(self) -> int:
         """Gross of all credits of the return that stand, in minor units."""
-        return sum(each.net + each.tax for each in (*self.facts.credited, *self.facts.extras))
+        goods = sum(credited.net + credited.tax for credited in self.facts.credited)
+        return goods + sum(extra.net + extra.tax for extra in self.facts.extras)
 
     def _computation(self, credit: CreditLine, sold: OrderLine, before: Fraction, weight: Fraction) -> str:
         """How the amount of a line came about; ``before``: units of the order line that were credited before it."""
