@@ -442,7 +442,8 @@ class SiteSettings(_Frozen):
     approve_above: Decimal | None = Field(
         default=None,
         ge=0,
-        description="the gross value of a credit, in its currency, above which it waits until a person approves it; "
+        description="the gross value of all credits of a return, in their currency, above which the one that passes it "
+        "waits until a person approves it; "
         "without the setting none does",
     )
     inspection_days: Whole = Field(

@@ -37,8 +37,10 @@ _RETURNED = ("returned", "return")
 def read_order(row: Any, naive_timezone: str | None = None) -> Order:
     """A purchase as an Order: a list row has no lines, a detail has them. Raises Malformed.
 
-    A line is the whole order line: what stands of it in all packages, cancelled ones left out. Whether units in a
-    ``returned`` package are still counted in the others is not known, so the larger of both counts, never their sum.
+    A line is the whole order line: what stands of it in all packages, cancelled ones left out. An order of which
+    nothing stands is cancelled, and its lines are those that it had: what they were sold for is what a person decides
+    on. Whether units in a ``returned`` package are still counted in the others is not known, so the larger of both
+    counts, never their sum.
     """
     row = _object(row)
     order_id, platform, visible = _order_ids(row)
@@ -47,8 +49,9 @@ def read_order(row: Any, naive_timezone: str | None = None) -> Order:
     try:
         packages = _packages(row.get("packages"))
         standing = [package for package in packages if _kind(package) not in _CANCELLED]
-        lines = _read_lines(standing, currency)
-        shipping = _shipping([package for package in standing if _kind(package) not in _RETURNED], currency)
+        counted = standing or packages
+        lines = _read_lines(counted, currency)
+        shipping = _shipping([package for package in counted if _kind(package) not in _RETURNED], currency)
     except Malformed as error:
         error.remote_id = order_id
         raise

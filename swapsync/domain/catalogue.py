@@ -121,7 +121,8 @@ CATALOGUE: dict[Code, Entry] = {
         _HIGH,
         "The return was asked for by somebody who is neither the order's buyer nor of the buyer's company.",
         "Ask the buyer. Correct the e-mail address in Swap or SparkLayer, or confirm with --action confirm-buyer. If "
-        "the return is not theirs to make: --action deny, and nothing will be credited.",
+        "the return is not theirs to make: --action deny, and nothing will be credited; goods that came move by what "
+        "the warehouse finds all the same.",
         "both systems name the same buyer",
         (Action.CONFIRM_BUYER, Action.DENY),
     ),
@@ -175,7 +176,8 @@ CATALOGUE: dict[Code, Entry] = {
         _HIGH,
         "The order was paid in a way that has no route, so nobody knows how to make the return good.",
         "Decide how such orders are made good: --action map --value credit_note or --action map --value gateway, for "
-        "this and all further orders. The configuration's payment_routes do the same, and win over what was mapped. "
+        "this and all further orders; of an order that names none, for all that name none. The configuration's "
+        "payment_routes do the same, and win over what was mapped. "
         "A wrong one is taken back with swapsync mappings forget.",
         "the payment method has a route",
         (Action.MAP,),
@@ -192,15 +194,18 @@ CATALOGUE: dict[Code, Entry] = {
     Code.AMOUNT_MISMATCH: Entry(
         _F,
         _LOW,
-        "Swap's value of the return differs from the order's price for the same goods. Nothing is held.",
-        "Check for a fee or a changed price; accept with --action accept.",
+        "Swap's value of the return differs from the order's price for the same goods; or the gateway refunded more "
+        "than what came is worth by the order, or less than what was accepted is. Nothing is held.",
+        "Check for a fee, a changed price or a refund that is missing or too high, and correct it in Swap; or accept "
+        "with --action accept.",
         "the figures agree within the tolerance",
         (Action.ACCEPT,),
     ),
     Code.GATEWAY_REFUND_ON_ACCOUNT: Entry(
         _F,
         _HIGH,
-        "Swap shows money given back on a pay-later order, so a credit note would make the goods good twice.",
+        "Swap shows money given back on a pay-later order, or on a return that was credited when its order was one, so "
+        "the goods would be made good twice.",
         "Check the payment. --action credit if no money really went out, --action deny if it did.",
         "Swap no longer shows money given",
         (Action.CREDIT, Action.DENY),
@@ -232,9 +237,11 @@ CATALOGUE: dict[Code, Entry] = {
     Code.INSPECTION_SHORT: Entry(
         _O,
         _MID,
-        "Fewer units came than were announced.",
+        "Fewer units came than were announced; or units were released for sale on Swap's word, and the warehouse then "
+        "did not find them sellable.",
         "Search the parcel and the inbound area, and record what turns up with swapsync inspect; when they are really "
-        "missing: --action accept.",
+        "missing: --action accept. Take what is on sale and can't be sold off sale, in the shop and on the shelf, as "
+        "swapsync takes nothing off sale by itself; then --action accept.",
         "it is decided, or all of them turn up",
         (Action.ACCEPT,),
     ),
@@ -282,10 +289,10 @@ CATALOGUE: dict[Code, Entry] = {
         "that it no longer has or that announce fewer units now; or its credit note was voided. Nothing more happens "
         "by itself.",
         "Compare the credit note with the return as it is now. --action accept lets the credit stand and goes on with "
-        "the return as it is, which credits again what was voided. What was credited and counted for a line that is "
-        "gone counts for the one that took its place; goods for which there is none, and units that are not announced "
-        "any more, leave inspection. --action deny credits nothing more, and withdraws a credit that has not gone out "
-        "yet or was refused.",
+        "the return as it is, which credits again what was voided. --action deny credits nothing more, and withdraws a "
+        "credit that has not gone out yet or was refused. Either way goods move on: what was credited and counted for "
+        "a line that is gone counts for the one that took its place; goods for which there is none, and units that "
+        "are not announced any more, leave inspection; the others wait for the warehouse.",
         "the return is as it was when it was credited",
         (Action.ACCEPT, Action.DENY),
     ),
@@ -294,7 +301,7 @@ CATALOGUE: dict[Code, Entry] = {
         _MID,
         "The return is no longer in Swap.",
         "Ask who deleted it and whether goods are on their way. --action accept goes on with what is known of it, "
-        "--action deny credits nothing.",
+        "--action deny credits nothing; goods that came move by what the warehouse finds all the same.",
         "the return is back",
         (Action.ACCEPT, Action.DENY),
     ),
@@ -302,8 +309,9 @@ CATALOGUE: dict[Code, Entry] = {
         _F,
         _MID,
         "The order was changed or cancelled after a return was matched to it.",
-        "Compare the order with the credits already given for it. --action accept goes on with the order as it is now; "
-        "--action deny credits nothing more, and withdraws a credit that has not gone out yet or was refused.",
+        "Compare the order with the credits already given for it. --action accept goes on with the order as it is now, "
+        "a cancelled one by what it was sold for; --action deny credits nothing more, and withdraws a credit that has "
+        "not gone out yet or was refused. Either way goods that came move by what the warehouse finds.",
         "the order and its credits agree again",
         (Action.ACCEPT, Action.DENY),
     ),
@@ -341,8 +349,8 @@ CATALOGUE: dict[Code, Entry] = {
     Code.APPROVAL_NEEDED: Entry(
         _F,
         _MID,
-        "A credit is worth more than the site lets out without somebody looking at it; or it was denied for a reason "
-        "that is gone by now. Goods move on.",
+        "With a credit, the credits of its return come to more than the site lets out without somebody looking at it; "
+        "or it was denied for a reason that is gone by now. Goods move on.",
         "Check the return and its order, and whether the buyer was made good by other means. Let it out with "
         "--action credit, refuse it with --action deny.",
         "it is approved or refused, is worth less by now, or is held for another reason",

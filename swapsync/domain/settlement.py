@@ -34,7 +34,7 @@ from swapsync.domain.returns import (
     logistics,
     unexpected,
 )
-from swapsync.domain.stock import Movement, Step, excess, movements_due, on_hand, still_missing
+from swapsync.domain.stock import Movement, Step, excess, movements_due, on_hand, still_missing, units_received
 from swapsync.domain.succession import carry_over
 from swapsync.domain.suggestions import Suggestion, suggest_lines, suggest_orders
 
@@ -148,7 +148,7 @@ def _decide_return(
         )
     book.check_return()
     order = case.order
-    if order is None or order.cancelled or (book.frozen and not facts.credited):
+    if order is None or (book.frozen and (order.cancelled or not facts.credited)):
         return Decision(
             ret.return_id,
             {},
@@ -163,12 +163,14 @@ def _decide_return(
         granted = {line.line_id: line.quantity for line in ret.lines}
     else:
         granted = _claim(ret, ret.lines, matches, ledger)
-    for line in ret.lines:
-        match = matches[line.line_id]
-        book.check_line(line, match, granted[line.line_id], ledger)
-        if match.order_line and book.needs_no_units(line):
-            ledger.release(ret, line, match.order_line, match.part)
-    book.check_amount(matches)
+    if not book.turned_away:
+        for line in ret.lines:
+            match = matches[line.line_id]
+            book.check_line(line, match, granted[line.line_id], ledger)
+            if match.order_line and book.needs_no_units(line):
+                ledger.release(ret, line, match.order_line, match.part)
+        book.check_amount(matches)
+    book.check_refund(matches)
     book.check_inspection()
     credit = book.credit(matches, granted, ledger)
     movements = book.movements()
@@ -207,7 +209,8 @@ def _match_lines(facts: ReturnFacts, case: Case, kits: Kits) -> dict[str, LineMa
 def _no_line(line: ReturnLine, match: LineMatch) -> str:
     """In words that a returned line fits no line of its order."""
     if match.part:
-        return f"{line.sku} is a part of kit {match.part.kit_sku}, and the list of kits gives no share of its value"
+        part = f"{line.sku} is a part of kit {match.part.kit_sku}, and the list of kits gives no share of its value"
+        return f"{part}: add the shares there, or deny the line; an alias or a chosen line can't say what it is worth"
     near = f"; near: {', '.join(match.suggestions)}" if match.suggestions else ""
     name = line.sku or line.variant_id or line.line_item_id or "a line without SKU"
     return f"{name} matches no single line of the order{near}"
@@ -241,7 +244,9 @@ _SAME_BY_WORD = (MatchedBy.ALIAS, MatchedBy.PERSON)
 class _Book:
     """The working paper of one return: problems found so far, and what they hold.
 
-    ``frozen``: nothing at all may follow. ``money_held``: no credit yet. ``denied``: no credit, as a person decided.
+    ``frozen``: nothing at all may follow until a person decides. ``money_held``: no credit yet. ``denied``: no credit,
+    as a person decided; goods move on. ``denied_whole``: it is the whole return that they denied, not only its money.
+    ``stranger``: it is not the buyer's, as far as anybody knows.
     ``held_lines``: neither credit nor stock for them. ``denied_lines``: no credit for them, as a person decided.
     ``asked_lines``: no credit for them until a person decides.
     ``changed_lines``: no further credit for them, since the order is another than the one they were credited by.
@@ -267,6 +272,8 @@ class _Book:
         self.frozen = False
         self.money_held = False
         self.denied = False
+        self.denied_whole = False
+        self.stranger = False
         self.held_lines: set[str] = set()
         self.denied_lines: set[str] = set()
         self.asked_lines: set[str] = set()
@@ -296,7 +303,7 @@ class _Book:
             return
         if self.facts.same_buyer is False:
             detail = f"{ret.customer_email} asked for the return; order {order.visible} was bought by somebody else"
-            self._hold_all(Code.CUSTOMER_MISMATCH, "", detail)
+            self.stranger = not self._hold_all(Code.CUSTOMER_MISMATCH, "", detail)
         elif self.facts.same_buyer:
             self._say(7, Verdict.RELEASES, f"{ret.customer_email} belongs to the buyer of order {order.visible}")
         else:
@@ -313,11 +320,15 @@ class _Book:
 
     def _hold_all(
         self, code: Code, subject: str, detail: str, about: str = "", suggestions: tuple[Suggestion, ...] = ()
-    ) -> None:
-        """Nothing may follow until a person rules; and no credit if they deny it."""
+    ) -> bool:
+        """Nothing may follow until a person rules; and no credit if they deny it, while goods that came move on.
+
+        Returns whether they let it go on as it is.
+        """
         ruling = self._open(code, subject, detail, about=about, holds=Holds.EVERYTHING, suggestions=suggestions)
         if ruling is not None and ruling.action is Action.DENY:
-            self.frozen = self.denied = True
+            self.denied = self.denied_whole = True
+        return ruling is not None and ruling.action is not Action.DENY
 
     def _check_unchanged(self, goods: str) -> None:
         """Rule 3: whether the return still is what it was credited for, and Swap still says what was relied on.
@@ -337,10 +348,9 @@ class _Book:
             self._hold_all(code, "swap", detail)
 
     def _check_goods(self, goods: str) -> None:
-        """Asks about goods that the return does not announce, unless a person accepted the return as it is now."""
+        """Asks about goods that the return does not announce, unless a person ruled on the return as it is now."""
         as_it_is = self.facts.rulings.get((Code.RETURN_CHANGED_AFTER_CREDIT, ""))
-        accepted = as_it_is and as_it_is.action is Action.ACCEPT and as_it_is.about == self.ret.basis()
-        if goods and not accepted:
+        if goods and not (as_it_is and as_it_is.about == self.ret.basis()):
             self._hold_all(Code.RETURN_CHANGED_AFTER_CREDIT, "goods", goods, about=self.ret.basis())
 
     def _goods_in_question(self) -> str:
@@ -428,13 +438,16 @@ class _Book:
                 holds=Holds.CREDIT,
             )
             self.denied = self.denied or ruling is not None
-        if self.route is not Route.CREDIT_NOTE:
-            return
-        if ret.status is ReturnStatus.CLOSED and ret.refunded > 0:
+        pay_later = self.route is Route.CREDIT_NOTE
+        if (pay_later or self.facts.credited) and ret.status is ReturnStatus.CLOSED and ret.refunded > 0:
             refunded = money.to_text(ret.refunded, ret.currency)
             detail = f"Swap shows {refunded} {ret.currency} given back on {order.payment_method} order {order.visible}"
+            if not pay_later:
+                detail += f", and {money.to_text(self._credited_so_far, order.currency)} was credited before"
             ruling = self._open(Code.GATEWAY_REFUND_ON_ACCOUNT, "", detail, holds=Holds.CREDIT)
             self.denied = self.denied or (ruling is not None and ruling.action is Action.DENY)
+        if not pay_later:
+            return
         if not self.po_number:
             detail = f"{order.payment_method} order {order.visible} has no PO number"
             holds = Holds.CREDIT if self.policy.po_required else Holds.NOTHING
@@ -498,8 +511,9 @@ class _Book:
         def note(code: Code, what: str, holds: Holds = Holds.NOTHING) -> Ruling | None:
             return self._open(code, line.line_id, what + already, sku, about=what, holds=holds)
 
-        if short := units[Condition.MISSING]:
-            note(Code.INSPECTION_SHORT, f"{short} of {line.quantity} {sku} did not come")
+        short = [f"{missing} of {line.quantity} {sku} did not come"] if (missing := units[Condition.MISSING]) else []
+        if short := short + self._on_sale(line, units):
+            note(Code.INSPECTION_SHORT, "; ".join(short))
         if wrong := units[Condition.WRONG_ITEM]:
             ruling = note(Code.UNEXPECTED_ITEM, f"{wrong} of {line.quantity} {sku} are another item")
             if ruling is not None and ruling.action is Action.WRITE_OFF:
@@ -512,8 +526,18 @@ class _Book:
             asks.append(f"{sku} comes back as {line.return_type}")
         if self.ret.called_off and units.total() > units[Condition.MISSING]:
             asks.append(f"{sku} came although the return is {self.ret.status}")
-        if asks:
+        if asks and (paid or not self.denied):
             note(Code.INSPECTION_REVIEW, "; ".join(asks), Holds.LINE_CREDIT)
+
+    def _on_sale(self, line: ReturnLine, units: Counter[Condition]) -> list[str]:
+        """In words, what of a line was released for sale on Swap's word and then was not found sellable."""
+        faults = " or ".join(seen.replace("_", " ") for seen in units if seen is not Condition.SELLABLE)
+        good, bad = units[Condition.SELLABLE], units.total() - units[Condition.SELLABLE]
+        return [
+            f"{more} x {sku} were released for sale and then found {faults}: take them off sale"
+            for sku, per_unit in self._stock_of(line).items()
+            if (more := min(bad * per_unit, self._moved(line, sku).get(Step.RESTOCKED, 0) - good * per_unit)) > 0
+        ]
 
     def check_amount(self, matches: Mapping[str, LineMatch]) -> None:
         ret, order = self.ret, self.order
@@ -524,19 +548,56 @@ class _Book:
             sold, units = matches[line.line_id].order_line, line.quantity * matches[line.line_id].weight
             if sold is None or units > sold.quantity or line.remedy is not Remedy.CREDIT:
                 return
-            if sold.quantity:
-                expected += money.share(sold.net, units, sold.quantity) + money.share(sold.tax, units, sold.quantity)
-        tolerance = max(
+            expected += self._worth(matches[line.line_id], line.quantity)
+        if ret.total is not None and abs(ret.total - expected) > self._tolerance(expected, order):
+            says = f"Swap says {money.to_text(ret.total, order.currency)}"
+            self._open(Code.AMOUNT_MISMATCH, "", f"{says}, the order says {self._amount(expected)}")
+
+    def check_refund(self, matches: Mapping[str, LineMatch]) -> None:
+        """Whether the gateway gave back no more than the goods that came are worth, and no less than was accepted.
+
+        What was exchanged and what fits no line of the order are worth nothing to it.
+        """
+        ret, order = self.ret, self.order
+        closed_by_gateway = self.route is Route.GATEWAY and ret.status is ReturnStatus.CLOSED
+        if order is None or not closed_by_gateway or ret.currency.upper() != order.currency.upper():
+            return
+        came = accepted = 0
+        for line in ret.lines:
+            if line.remedy is not Remedy.STOCK_ONLY:
+                units = found(self.facts.findings, line.line_id)
+                received = units_received(line.quantity, delivered=ret.delivered, units=units)
+                came += self._worth(matches[line.line_id], received)
+            if self._creditable(line) and not self.denied:
+                accepted += self._worth(matches[line.line_id], self.accepted(line))
+        made_good = ret.refunded + ret.handling_fee + self._credited_so_far
+        refunded = f"the gateway refunded {money.to_text(ret.refunded, order.currency)}"
+        if ret.refunded > came + self._tolerance(came, order):
+            says = f"{refunded}, what came is worth {self._amount(came)} by the order"
+            self._open(Code.AMOUNT_MISMATCH, "refund", says)
+        elif made_good < accepted - self._tolerance(accepted, order):
+            says = f"{refunded}, what was accepted is worth {self._amount(accepted)} by the order"
+            self._open(Code.AMOUNT_MISMATCH, "refund", says)
+
+    def _worth(self, match: LineMatch, quantity: int) -> int:
+        """Gross of so many units of a line by the order, of no more than it sold; nothing where it fits none."""
+        sold = match.order_line
+        if sold is None or not sold.quantity:
+            return 0
+        units = min(quantity * match.weight, Fraction(sold.quantity))
+        return money.share(sold.net, units, sold.quantity) + money.share(sold.tax, units, sold.quantity)
+
+    def _tolerance(self, expected: int, order: Order) -> int:
+        """How much an amount may be off, in minor units."""
+        return max(
             money.to_minor(self.policy.amount_tolerance, order.currency),
             int(expected * self.policy.amount_tolerance_percent / 100),
         )
-        worth = f"the order says {money.to_text(expected, order.currency)} {order.currency}"
-        if ret.total is not None and abs(ret.total - expected) > tolerance:
-            self._open(Code.AMOUNT_MISMATCH, "", f"Swap says {money.to_text(ret.total, order.currency)}, {worth}")
-        closed_by_gateway = self.route is Route.GATEWAY and ret.status is ReturnStatus.CLOSED
-        if closed_by_gateway and ret.refunded > expected + tolerance:
-            refunded = money.to_text(ret.refunded, order.currency)
-            self._open(Code.AMOUNT_MISMATCH, "refund", f"the gateway refunded {refunded}, {worth}")
+
+    def _amount(self, minor: int) -> str:
+        """An amount in the order's currency, in words."""
+        currency = self.order.currency if self.order else ""
+        return f"{money.to_text(minor, currency)} {currency}"
 
     # -- what follows ------------------------------------------------------------------------------------------------
 
@@ -702,16 +763,24 @@ class _Book:
         return CreditLine(":fee", "", "", 1, -net_of_fee, net_of_fee - fee, LineKind.FEE)
 
     def _approved(self, gross: int, order: Order) -> bool:
-        """Whether a credit may go out: it is below the limit, or a person approved exactly this one."""
-        limit = self.policy.approve_above
-        if limit is None or gross <= money.to_minor(limit, order.currency):
+        """Whether a credit may go out: with it the return stays within the limit, or a person approved exactly it."""
+        limit, total = self.policy.approve_above, self._credited_so_far + gross
+        if limit is None or total <= money.to_minor(limit, order.currency):
             return True
         n = self.facts.credit_count + 1
-        amount = f"{money.to_text(gross, order.currency)} {order.currency}"
+        amount, in_all = (f"{money.to_text(minor, order.currency)} {order.currency}" for minor in (gross, total))
         detail = f"credit {n} of RMA {self.ret.rma_number} comes to {amount}"
+        if total != gross:
+            detail += f", with those before it to {in_all}"
         ruling = self._open(Code.APPROVAL_NEEDED, str(n), detail, holds=Holds.CREDIT)
         self.denied = ruling is not None and ruling.action is Action.DENY
         return ruling is not None and not self.denied
+
+    @property
+    def _credited_so_far(self) -> int:
+        """Gross of all credits of the return that stand, in minor units."""
+        goods = sum(credited.net + credited.tax for credited in self.facts.credited)
+        return goods + sum(extra.net + extra.tax for extra in self.facts.extras)
 
     def _computation(self, credit: CreditLine, sold: OrderLine, before: Fraction, weight: Fraction) -> str:
         """How the amount of a line came about; ``before``: units of the order line that were credited before it."""
@@ -758,12 +827,13 @@ class _Book:
     def _stock_of(self, line: ReturnLine) -> dict[str, int]:
         """What moves for each unit of a line, by SKU: a whole kit moves its parts, all else itself.
 
-        What has begun to move under a SKU goes on under it. Nothing moves for a line that fits none of the order.
+        What has begun to move under a SKU goes on under it. Nothing begins to for a line that fits none of the order.
         """
         match = self.matches[line.line_id]
-        if match.order_line is None:
-            return {}
         moving = self.facts.stock_skus.get(line.line_id)
+        if match.order_line is None:
+            skus = {sku for line_id, sku in self.facts.moved if line_id == line.line_id}
+            return {sku: 1 for sku in skus if skus == {moving}}
         if match.kit and not match.part and moving in (None, *(part.sku for part in match.kit)):
             return {part.sku: part.quantity for part in match.kit}
         sold_variant = match.order_line.variant_id if not match.part else ""
@@ -771,7 +841,7 @@ class _Book:
         return {sku: 1} if sku else {}
 
     def milestones(self) -> tuple[Milestone, ...]:
-        if self.frozen:
+        if self.frozen or self.turned_away or self.stranger:
             return ()
         ret = self.ret
         if ret.called_off:
@@ -784,18 +854,27 @@ class _Book:
         return tuple(reached)
 
     @property
+    def turned_away(self) -> bool:
+        """Whether a person denied the whole return and nothing of it came: only what is known of its money is left."""
+        seen = any(finding.condition is not Condition.MISSING for finding in self.facts.findings)
+        came = self.ret.delivered or seen or self.facts.moved
+        return self.denied_whole and not came and not self.facts.credited
+
+    @property
     def claims_nothing(self) -> bool:
-        """Whether Swap ended the return without its goods being accepted: another return may bring them."""
+        """Whether nothing of the return came or Swap ended it without accepting it: another may bring its goods."""
+        if self.turned_away:
+            return True
         refused = self.ret.qc in (SwapQc.NOT_APPROVED, SwapQc.MISSING) or not self.ret.delivered
         ended = self.ret.status is ReturnStatus.CLOSED and refused
         return ended and not self.facts.findings and not self.facts.credited
 
     def needs_no_units(self, line: ReturnLine) -> bool:
-        """Whether a person denied a line of which nothing came and nothing was credited."""
+        """Whether a person denied a line, or all of them, and nothing of it came and nothing was credited."""
         units = found(self.facts.findings, line.line_id)
         came = self.ret.delivered or units.total() > units[Condition.MISSING]
         paid = any(credited.line_id == line.line_id for credited in self.facts.credited)
-        return self._is_denied(line) and not came and not paid
+        return (self.denied_whole or self._is_denied(line)) and not came and not paid
 
     def _is_denied(self, line: ReturnLine) -> bool:
         return line.line_id in self.denied_lines or (self._takes_a_verdict(line) and self._verdict(line) is Action.DENY)

@@ -426,9 +426,7 @@ def _word(connection: Connection, row: Row[Any]) -> tuple[str, str, list[str]]:
             .join(returns, and_(orders.c.site == returns.c.site, orders.c.order_id == returns.c.order_id))
             .where(of_return)
         ).scalar_one()
-        if not method:
-            raise RulingRefused("the order names no payment method, so there is no word to map")
-        return PAYMENT_METHOD, method_key(method), [*Route]
+        return PAYMENT_METHOD, method_key(method or ""), [*Route]
     line = connection.execute(
         select(return_lines.c.return_type).where(
             return_lines.c.site == row.site,

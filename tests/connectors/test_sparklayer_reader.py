@@ -131,6 +131,14 @@ def test_cancelled_units_do_not_count() -> None:
     ) == {"li:149": (4, 4000)}
 
 
+def test_an_order_of_which_nothing_stands_is_cancelled_and_has_the_lines_that_it_had() -> None:
+    packages = [package("Cancelled", a_line("A", 4, "40.00", "149")), package("canceled", a_line("B", 1))]
+    whole = read_order(a_row(packages=packages))
+    assert (whole.cancelled, [(line.sku, line.quantity) for line in whole.lines]) == (True, [("A", 4), ("B", 1)])
+    part = read_order(a_row(packages=[packages[0], package("shipped", a_line("B", 1))]))
+    assert (part.cancelled, [(line.sku, line.quantity) for line in part.lines]) == (False, [("B", 1)])
+
+
 def test_returned_units_that_are_repeated_beside_the_shipped_ones_count_once() -> None:
     assert counted(
         package("shipped", a_line("A", 10, "100.00", "149")), package("returned", a_line("A", 3, "30.00", "149"))
@@ -272,9 +280,9 @@ items = st.tuples(st.sampled_from("AB"), st.integers(0, 9), st.sampled_from(["",
 def test_no_unit_is_counted_twice_whatever_the_packages(shape: list[tuple[str, list[tuple[str, int, str]]]]) -> None:
     packages = [package(kind, *(a_line(sku, n, "1.00", li) for sku, n, li in rows)) for kind, rows in shape]
     total = sum(line.quantity for line in lines_of(*packages))
+    standing = [(kind, rows) for kind, rows in shape if kind != "cancelled"] or shape
     by_kind = {
-        kind: sum(n for k, rows in shape if (k == "returned") == kind and k != "cancelled" for _, n, _ in rows)
-        for kind in (True, False)
+        kind: sum(n for k, rows in standing if (k == "returned") == kind for _, n, _ in rows) for kind in (True, False)
     }
     assert max(by_kind.values()) <= total <= sum(by_kind.values())
 

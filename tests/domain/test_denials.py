@@ -11,14 +11,17 @@ from hypothesis import strategies as st
 
 from swapsync.domain.catalogue import Action, Code
 from swapsync.domain.facts import Case, Policy, ReturnFacts, Ruling
+from swapsync.domain.orders import Order
 from swapsync.domain.reasons import Holds
-from swapsync.domain.returns import Condition, Remedy, ReturnStatus, Settlement
+from swapsync.domain.returns import Condition, Inspection, Remedy, ReturnStatus, Settlement, SwapQc
 from swapsync.domain.settlement import Decision, Problem, decide
+from swapsync.domain.stock import Step
 from tests.domain.build import (
     APPROVED,
     DELIVERED,
     a_return,
     after,
+    all_decided,
     changed,
     codes,
     decided,
@@ -296,3 +299,99 @@ def test_in_whatever_order_the_reason_goes_and_the_goods_come_the_end_is_the_sam
     ]
     one = ended(data.draw(st.permutations(news)), st.booleans())
     assert one == ended(news, st.just(False))
+
+
+# -- goods that came all the same
+
+
+def turned_down() -> dict[str, tuple[ReturnFacts, Order]]:
+    """A return of which 4 MUG came, held as a whole in each way there is, with the order that it is of."""
+    credited = facts(a_return(**DELIVERED), finding(Condition.SELLABLE, 2))
+    credited = after(credited, decided(credited))
+    relied = facts(a_return(**APPROVED))
+    return {
+        "the order was cancelled": (facts(a_return(**DELIVERED)), order(cancelled=True)),
+        "another buyer": (facts(a_return(**DELIVERED), same_buyer=False), order()),
+        "it vanished": (facts(a_return(**DELIVERED), vanished=True), order()),
+        "called off after the credit": (changed(credited, status=ReturnStatus.CANCELLED), order()),
+        "Swap took its word back": (changed(after(relied, decided(relied)), qc=SwapQc.NOT_APPROVED), order()),
+    }
+
+
+@pytest.mark.parametrize("case", turned_down())
+def test_goods_of_a_return_that_was_denied_move_by_their_findings_and_nothing_is_credited(case: str) -> None:
+    known, of = turned_down()[case]
+    assert decided(known, of).movements == ()
+    [problem] = (problem for problem in decided(known, of).problems if problem.holds is Holds.EVERYTHING)
+    known = replace(known, rulings=ruled(decided(known, of), problem.code, Action.DENY))
+    known = after(known, decided(known, of))
+    left = 4 - sum(each.quantity for each in known.findings)
+    known = replace(known, findings=(*known.findings, finding(Condition.SELLABLE, left - 1)))
+    known = replace(known, findings=(*known.findings, finding(Condition.DAMAGED, 1)))
+    decision = decided(known, of)
+    assert moves(decision) == [("mug", "damaged", 1), ("mug", "restocked", left - 1)]
+    assert (decision.credit, decision.inspection) == ((), Inspection.DONE)
+    known = after(known, decision)
+    assert known.moved["mug", "MUG"] == {Step.RECEIVED: 4, Step.RESTOCKED: 3, Step.DAMAGED: 1}
+    assert decided(known, of).settlement is (Settlement.DENIED if not known.credited else decision.settlement)
+
+
+def test_units_that_a_denied_return_no_longer_announces_leave_inspection_with_those_that_were_found() -> None:
+    known = facts(a_return(**APPROVED))
+    known = changed(after(known, decided(known)), lines=(line(quantity=2),))
+    rulings = ruled(decided(known), Code.RETURN_CHANGED_AFTER_CREDIT, Action.DENY)
+    known = replace(known, rulings=rulings, findings=(finding(Condition.SELLABLE, 2),))
+    decision = decided(known)
+    assert (moves(decision), codes(decision)) == ([("mug", "restocked", 2), ("mug", "written_off", 2)], [])
+    assert (decision.credit, decision.settlement) == ((), Settlement.CREDITED)
+
+
+def test_an_order_that_was_cancelled_is_gone_on_with_as_it_is_once_a_person_accepts() -> None:
+    of = order(cancelled=True)
+    known = facts(a_return(**APPROVED), finding(Condition.SELLABLE, 4))
+    known = replace(known, rulings=ruled(decided(known, of), Code.ORDER_CHANGED, Action.ACCEPT))
+    decision = decided(known, of)
+    assert (money(decision), codes(decision)) == (ALL_OF_IT, [])
+    assert moves(decision) == [("mug", "received", 4), ("mug", "restocked", 4)]
+
+
+def test_a_whole_return_that_was_denied_before_anything_came_says_nothing_and_claims_nothing() -> None:
+    known = facts(a_return(GHOST, line("CUP", 9)), same_buyer=False)
+    of = order(sold(), sold("CUP"))
+    known = replace(known, rulings=ruled(decided(known, of), Code.CUSTOMER_MISMATCH, Action.DENY))
+    other = facts(a_return(line("CUP"), return_id="R2", day=1, **APPROVED))
+    decisions = all_decided(known, other, of=of)
+    denied, credited = decisions["R1"], decisions["R2"]
+    assert (denied.problems, denied.milestones, denied.settlement) == ((), (), Settlement.DENIED)
+    assert money(credited) == [("cup", 4, 10000, 2000)]
+
+
+def test_goods_of_a_strangers_denied_return_are_booked_in_and_the_orders_history_does_not_tell_of_them() -> None:
+    known = facts(a_return(**DELIVERED), same_buyer=False)
+    known = replace(known, rulings=ruled(decided(known), Code.CUSTOMER_MISMATCH, Action.DENY))
+    decision = decided(known)
+    assert (moves(decision), decision.milestones) == ([("mug", "received", 4)], ())
+    overdue = replace(after(known, decision), overdue=True)
+    assert codes(decided(overdue)) == [Code.INSPECTION_OVERDUE]
+
+
+def test_whether_damaged_goods_are_credited_is_not_asked_where_nothing_is_credited() -> None:
+    known = facts(a_return(**DELIVERED), vanished=True)
+    known = replace(known, rulings=ruled(decided(known), Code.RETURN_VANISHED, Action.DENY))
+    known = replace(known, findings=(finding(Condition.DAMAGED, 4),))
+    assert (codes(decided(known)), decided(known).settlement) == ([], Settlement.DENIED)
+    credited = changed(after(facts(a_return(**APPROVED)), decided(facts(a_return(**APPROVED)))), qc=SwapQc.MISSING)
+    rulings = ruled(decided(credited), Code.RETURN_CHANGED_AFTER_CREDIT, Action.DENY)
+    credited = replace(credited, rulings=rulings)
+    assert codes(decided(replace(credited, findings=(finding(Condition.DAMAGED, 4),)))) == [Code.INSPECTION_REVIEW]
+
+
+def test_goods_of_a_line_that_left_its_order_after_they_came_move_on_under_their_sku() -> None:
+    known = facts(a_return(**DELIVERED))
+    known = after(known, decided(known))
+    known = replace(known, stock_skus={"mug": "MUG"}, findings=(finding(Condition.SELLABLE, 4),))
+    of = order(sold("CUP"))
+    assert moves(decided(known, of)) == []
+    known = replace(known, rulings=ruled(decided(known, of), Code.SKU_NOT_ON_ORDER, Action.DENY))
+    decision = decided(known, of)
+    assert (moves(decision), decision.credit, codes(decision)) == ([("mug", "restocked", 4)], (), [])

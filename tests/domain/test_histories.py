@@ -429,6 +429,8 @@ class History(RuleBasedStateMachine):
 
     def approved(self, known: ReturnFacts, gross: int) -> bool:
         limit = self.desk.policy.approve_above
+        gross += sum(credited.net + credited.tax for credited in known.credited)
+        gross += sum(extra.net + extra.tax for extra in known.extras)
         ruling = known.rulings.get((Code.APPROVAL_NEEDED, str(known.credit_count + 1)))
         by_a_person = ruling is not None and ruling.action is Action.CREDIT
         return by_a_person or limit is None or gross <= to_minor(limit, self.order.currency)

@@ -2,20 +2,23 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
 from swapsync.domain.catalogue import Action, Code
 from swapsync.domain.facts import Case, Policy, ReturnFacts, Ruling, Voided
 from swapsync.domain.notes import Milestone
+from swapsync.domain.orders import Order
 from swapsync.domain.reasons import Holds, Verdict
-from swapsync.domain.returns import Condition, Delivery, Finding, Logistics, ReturnStatus, Settlement, SwapQc
+from swapsync.domain.returns import Condition, Delivery, Finding, Logistics, Remedy, ReturnStatus, Settlement, SwapQc
 from swapsync.domain.settlement import decide
 from swapsync.domain.stock import Step
 from swapsync.domain.suggestions import Candidate
 from tests.domain.build import (
     APPROVED,
     DELIVERED,
+    USUAL,
     a_return,
     after,
     all_decided,
@@ -60,7 +63,7 @@ def test_a_vanished_return_does_nothing_until_a_person_goes_on_with_it_or_denies
     goes_on = decided(said(known, Code.RETURN_VANISHED, Action.ACCEPT))
     assert money(goes_on) == [("mug", 4, 10000, 2000)]
     denied = decided(said(known, Code.RETURN_VANISHED, Action.DENY))
-    assert (denied.credit, denied.movements, denied.settlement) == ((), (), Settlement.DENIED)
+    assert (denied.credit, moves(denied), denied.settlement) == ((), [("mug", "received", 4)], Settlement.DENIED)
 
 
 def test_a_cancelled_order_holds_everything_and_its_end_is_what_was_credited() -> None:
@@ -287,8 +290,74 @@ def test_a_gateway_refund_above_the_goods_and_the_tolerance_is_shown(refunded: i
     assert Milestone.REFUNDED in decision.milestones
     assert codes(decision) == ([Code.AMOUNT_MISMATCH] if too_much else [])
     if too_much:
-        says = "the gateway refunded 121.21, the order says 120.00 GBP"
+        says = "the gateway refunded 121.21, what came is worth 120.00 GBP by the order"
         assert (decision.problems[0].subject, decision.problems[0].detail) == ("refund", says)
+
+
+def of_the_refund(known: ReturnFacts, of: Order = PREPAID, policy: Policy = USUAL) -> list[str]:
+    """What is said about the gateway's refund."""
+    return [p.detail for p in decided(known, of, policy).problems if p.subject == "refund"]
+
+
+def test_a_gateway_refund_is_compared_with_the_goods_that_could_be_refunded_whatever_else_comes_back() -> None:
+    of = order(sold(), sold("CUP"), payment_method="platform_upfront")
+    says = "the gateway refunded 121.21, what came is worth 120.00 GBP by the order"
+    others = (line("CUP", remedy=Remedy.STOCK_ONLY), line("GHOST"))
+    for other in others:
+        known = facts(a_return(line(), other, refunded=12000, **APPROVED))
+        assert of_the_refund(known, of) == []
+        assert of_the_refund(changed(known, refunded=12121), of) == [says]
+    too_many = facts(a_return(line(quantity=9), refunded=12121, **APPROVED))
+    assert of_the_refund(too_many, of) == [says]
+
+
+@pytest.mark.parametrize("words", [{"delivery": Delivery.ANNOUNCED}, {"delivery": Delivery.IN_TRANSIT}])
+def test_a_gateway_refund_for_goods_that_never_came_is_shown(words: dict[str, Any]) -> None:
+    known = facts(a_return(refunded=12000, status=ReturnStatus.CLOSED, **words))
+    assert of_the_refund(known) == ["the gateway refunded 120.00, what came is worth 0.00 GBP by the order"]
+    assert of_the_refund(replace(known, findings=(finding(Condition.SELLABLE, 4),))) == []
+
+
+def test_a_gateway_refund_for_missing_units_is_shown() -> None:
+    known = facts(a_return(refunded=12000, **APPROVED), finding(Condition.MISSING, 1), finding(Condition.SELLABLE, 3))
+    assert of_the_refund(known) == ["the gateway refunded 120.00, what came is worth 90.00 GBP by the order"]
+
+
+@pytest.mark.parametrize(("refunded", "short"), [(0, True), (11879, True), (11880, False)])
+def test_a_gateway_refund_below_what_was_accepted_is_shown(refunded: int, short: bool) -> None:
+    known = facts(a_return(refunded=refunded, **APPROVED))
+    texts = of_the_refund(known)
+    assert [text.partition(", ")[2] for text in texts] == ["what was accepted is worth 120.00 GBP by the order"] * short
+    assert of_the_refund(changed(known, handling_fee=12000 - refunded)) == []
+
+
+def test_a_gateway_refund_that_nobody_owes_or_that_is_not_due_yet_is_not_missed() -> None:
+    assert of_the_refund(facts(a_return(**DELIVERED))) == []
+    assert of_the_refund(facts(a_return(**{**APPROVED, "qc": SwapQc.NOT_APPROVED}))) == []
+    assert of_the_refund(facts(a_return(line(remedy=Remedy.STOCK_ONLY), **APPROVED))) == []
+    assert of_the_refund(facts(a_return(**APPROVED)), policy=Policy(settle_on="inspected")) == []
+    assert of_the_refund(facts(a_return(**APPROVED), finding(Condition.DAMAGED, 4))) == []
+    assert of_the_refund(credited()) == []
+
+
+def test_a_gateway_refund_of_a_return_that_was_denied_before_anything_came_is_shown() -> None:
+    known = facts(a_return(refunded=12000, status=ReturnStatus.CLOSED), same_buyer=False)
+    known = replace(known, rulings=ruled(decided(known, PREPAID), Code.CUSTOMER_MISMATCH, Action.DENY))
+    assert codes(decided(known, PREPAID)) == [Code.AMOUNT_MISMATCH]
+    assert of_the_refund(replace(known, ret=replace(known.ret, refunded=0))) == []
+
+
+@pytest.mark.parametrize("method", ["platform_upfront", "barter"])
+def test_money_given_on_what_we_credited_is_shown_however_the_order_is_paid_by_now(method: str) -> None:
+    known = changed(credited(), refunded=12000)
+    was = decided(known)
+    assert detail(was, Code.GATEWAY_REFUND_ON_ACCOUNT) == ("Swap shows 120.00 GBP given back on on_account order #1001")
+    decision = decided(known, order(payment_method=method))
+    says = f"Swap shows 120.00 GBP given back on {method} order #1001, and 120.00 was credited before"
+    assert detail(decision, Code.GATEWAY_REFUND_ON_ACCOUNT) == says
+    assert decision.settlement is Settlement.HELD
+    denied = said(known, Code.GATEWAY_REFUND_ON_ACCOUNT, Action.DENY)
+    assert codes(decided(denied)) == []
 
 
 # -- which rule said what

@@ -228,7 +228,21 @@ def test_the_second_credit_of_a_return_needs_an_approval_of_its_own() -> None:
     known = replace(known, findings=(*known.findings, finding(Condition.SELLABLE, 1)))
     decision = decided(known, policy=policy)
     assert decision.credit == ()
-    assert detail(decision, Code.APPROVAL_NEEDED) == "credit 2 of RMA R1 comes to 30.00 GBP"
+    says = "credit 2 of RMA R1 comes to 30.00 GBP, with those before it to 60.00 GBP"
+    assert detail(decision, Code.APPROVAL_NEEDED) == says
+
+
+def test_the_limit_is_for_a_return_and_not_for_each_of_its_credits() -> None:
+    known = facts(a_return(**DELIVERED))
+    policy = Policy(approve_above=Decimal(90))
+    for units in range(1, 5):
+        known = replace(known, findings=(finding(Condition.SELLABLE, units),))
+        decision = decided(known, policy=policy)
+        assert bool(decision.credit) is (units < 4)
+        known = after(known, decision)
+    assert codes(decision) == [Code.APPROVAL_NEEDED]
+    known = replace(known, rulings=ruled(decision, Code.APPROVAL_NEEDED, Action.CREDIT))
+    assert money(decided(known, policy=policy)) == [("mug", 1, 2500, 500)]
 
 
 def test_a_refused_credit_is_denied() -> None:

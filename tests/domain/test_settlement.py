@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from swapsync.domain.catalogue import Action, Code
+from swapsync.domain.catalogue import CATALOGUE, Action, Code, Owner
 from swapsync.domain.facts import Case, Credited, Policy, ReturnFacts, Route, Ruling, method_key
 from swapsync.domain.matching import MatchedBy
 from swapsync.domain.notes import Milestone
@@ -424,10 +424,10 @@ def test_what_was_paid_upfront_is_left_to_swap_and_only_recorded() -> None:
     upfront = order(payment_method="platform_upfront", po_number="")
     waiting = decided(approved(), upfront)
     assert waiting.credit == ()
-    assert waiting.problems == ()
+    assert codes(waiting) == [Code.AMOUNT_MISMATCH]
     assert waiting.settlement is Settlement.NONE
     assert Milestone.REFUNDED not in waiting.milestones
-    refunded = decided(approved(refunded=1), upfront)
+    refunded = decided(approved(refunded=12000), upfront)
     assert refunded.credit == ()
     assert refunded.problems == ()
     assert refunded.settlement is Settlement.REFUNDED_BY_GATEWAY
@@ -888,7 +888,8 @@ def test_where_one_is_required_and_there_nothing_waits() -> None:
 
 
 def test_an_order_that_was_paid_upfront_needs_none() -> None:
-    decision = decided(approved(), order(po_number="", payment_method="platform_upfront"), Policy(po_required=True))
+    known = approved(refunded=12000)
+    decision = decided(known, order(po_number="", payment_method="platform_upfront"), Policy(po_required=True))
     assert decision.problems == ()
 
 
@@ -1348,6 +1349,29 @@ def test_findings_on_lines_that_the_return_does_not_have_hold_it_for_a_person() 
     [problem] = decision.problems
     assert (problem.code, problem.subject) == (Code.RETURN_CHANGED_AFTER_CREDIT, "goods")
     assert problem.detail == "the warehouse found 4 sellable, for lines that the return no longer has"
+
+
+@pytest.mark.parametrize("remedy", [Remedy.CREDIT, Remedy.STOCK_ONLY])
+def test_units_on_sale_that_were_not_found_sellable_are_told_to_the_warehouse(remedy: Remedy) -> None:
+    policy = Policy(restock_on="swap_approved")
+    known = facts(a_return(line(remedy=remedy), **APPROVED))
+    known = after(known, decided(known, policy=policy))
+    assert known.moved["mug", "MUG"] == {Step.RECEIVED: 4, Step.RESTOCKED: 4}
+    known = replace(known, findings=(finding(Condition.SELLABLE, 1),))
+    assert codes(decided(known, policy=policy)) == []
+    known = replace(known, findings=(*known.findings, finding(Condition.DAMAGED, 2)))
+    decision = decided(known, policy=policy)
+    says = "2 x MUG were released for sale and then found damaged: take them off sale"
+    assert detail(decision, Code.INSPECTION_SHORT).startswith(says)
+    known = replace(known, findings=(*known.findings, finding(Condition.MISSING, 1)))
+    decision = decided(known, policy=policy)
+    says = (
+        "1 of 4 MUG did not come; 3 x MUG were released for sale and then found damaged or missing: take them off sale"
+    )
+    assert detail(decision, Code.INSPECTION_SHORT).startswith(says)
+    known = replace(known, rulings=ruled(decision, Code.INSPECTION_SHORT, Action.ACCEPT))
+    assert Code.INSPECTION_SHORT not in codes(decided(known, policy=policy))
+    assert (decision.movements, CATALOGUE[Code.INSPECTION_SHORT].owner) == ((), Owner.OPERATIONS)
 
 
 def test_what_no_line_announces_is_reported_and_holds_nothing() -> None:

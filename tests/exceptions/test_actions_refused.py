@@ -5,7 +5,7 @@ from decimal import Decimal
 import pytest
 
 from swapsync.jobs.compare import compare
-from swapsync.jobs.rulings import RulingRefused, rule
+from swapsync.jobs.rulings import RulingRefused, forget, rule
 from swapsync.jobs.workplace import Tally, Workplace
 from swapsync.sandbox.faults import Fault
 from swapsync.sandbox.world import World, stable_uuid
@@ -50,12 +50,16 @@ def test_a_return_type_is_mapped_for_its_line(desk: Desk, world: World) -> None:
     assert (s.credits(world), s.open_codes(place)) == ({"swap:R1:credit:1": "-48.00"}, [])
 
 
-def test_an_order_without_a_payment_method_has_no_word_to_map(desk: Desk, world: World) -> None:
+def test_how_orders_without_a_payment_method_are_made_good_can_be_said_and_taken_back(desk: Desk, world: World) -> None:
     s.order(world, payment_method=None)
     s.returned(world, **s.APPROVED)
     place = desk()
     run(place)
-    refused(place, "PAYMENT_METHOD_UNKNOWN", "map", "credit_note", "names no payment method")
+    [exception] = s.open_exceptions(place)
+    rule(place.store, exception.id, "map", value="credit_note", actor="fiona", now=place.clock.now())
+    run(place)
+    assert (s.credits(world), s.open_codes(place)) == ({"swap:R1:credit:1": "-48.00"}, [])
+    forget(place.store, "payment_method", "", actor="fiona", now=place.clock.now())
 
 
 def test_a_credit_note_that_is_owed_is_not_written_off(desk: Desk, world: World) -> None:

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from swapsync.jobs.rulings import rule
 from swapsync.sandbox.world import World
 from tests.conftest import Desk, FixedClock, run
 from tests.rules import scenario as s
@@ -118,6 +119,25 @@ def test_a_finding_proves_receipt_whatever_swap_says(desk: Desk, world: World, s
     assert s.credits(world) == {"swap:R1:credit:1": "-48.00"}
     assert s.levels(world)["default"] == 4
     assert s.levels(world)["inspection"] == 0
+
+
+@pytest.mark.parametrize("return_type", ["Exchange", "Refund"])
+def test_units_that_are_on_sale_and_found_damaged_are_told_to_the_warehouse(
+    desk: Desk, world: World, clock: FixedClock, return_type: str
+) -> None:
+    s.order(world)
+    s.returned(world, s.back(return_type=return_type), **s.APPROVED)
+    place = desk(restock_on="swap_approved")
+    run(place)
+    assert s.levels(world)["default"] == 4
+    s.found(place, "damaged", 4)
+    run(place)
+    [told] = [row for row in s.open_exceptions(place) if row.code == "INSPECTION_SHORT"]
+    assert told.detail.startswith("4 x MUG were released for sale and then found damaged: take them off sale")
+    assert told.owner == "operations"
+    rule(place.store, told.id, "accept", actor="otto", now=clock.now())
+    run(place)
+    assert "INSPECTION_SHORT" not in s.open_codes(place)
 
 
 def test_the_finding_wins_over_swaps_summary(desk: Desk, world: World) -> None:

@@ -1,5 +1,7 @@
 """Rule 2: a credit note of ours for pay-later orders, a mere record for gateway refunds, a person for all else."""
 
+from typing import Any
+
 import pytest
 
 from swapsync.sandbox.world import World
@@ -41,6 +43,26 @@ def test_a_gateway_refund_is_recorded_and_writes_nothing_that_moves_a_balance(de
     assert s.state(place) == "refunded_by_gateway"
     assert s.tokens(world) == ["swap:R1:authorised:1", "swap:R1:received:1", "swap:R1:refunded:1"]
     assert s.open_codes(place) == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        pytest.param({"total_refunded": 999}, id="more than came"),
+        pytest.param({"total_refunded": 48, "delivery_status": "In-Transit"}, id="nothing came"),
+        pytest.param({"total_refunded": 0}, id="nothing was refunded"),
+    ],
+)
+def test_a_gateway_refund_that_does_not_fit_the_goods_is_put_before_finance(
+    desk: Desk, world: World, words: dict[str, Any]
+) -> None:
+    s.order(world, s.sold(), s.sold("CUP"), payment_method="platform_upfront")
+    s.returned(world, s.back(), s.back("CUP", return_type="Exchange"), **(s.APPROVED | words))
+    place = desk()
+    run(place)
+    [told] = s.open_exceptions(place)
+    assert (told.code, told.subject, told.owner) == ("AMOUNT_MISMATCH", "refund", "finance")
+    assert s.money_writes(world) == []
 
 
 def test_a_gateway_refund_that_swap_only_expects_is_no_refund(desk: Desk, world: World) -> None:
@@ -108,6 +130,24 @@ def test_a_held_gateway_refund_is_credited_once_swap_shows_none(desk: Desk, worl
 
     assert s.credits(world) == {"swap:R1:credit:1": "-48.00"}
     assert s.open_codes(place) == []
+
+
+def test_money_given_on_what_was_credited_stays_open_when_the_order_is_paid_otherwise(
+    desk: Desk, world: World, clock: FixedClock
+) -> None:
+    s.order(world)
+    s.returned(world, **s.APPROVED)
+    place = desk()
+    run(place)
+    for change in (
+        lambda: world.swap.change_return("R1", total_refund_value_customer_currency=48),
+        lambda: world.sparklayer.change_purchase("5001", payment_method="platform_upfront"),
+    ):
+        clock.forward(hours=1)
+        change()
+        run(place)
+        assert s.open_codes(place) == ["GATEWAY_REFUND_ON_ACCOUNT"]
+        assert (s.credits(world), s.state(place)) == ({"swap:R1:credit:1": "-48.00"}, "held")
 
 
 def test_money_that_is_held_holds_no_stock(desk: Desk, world: World) -> None:

@@ -342,6 +342,67 @@ def test_a_person_lets_the_credits_of_a_cancelled_order_stand(desk: Desk, world:
     assert s.credits(world) == {"swap:R1:credit:1": "-48.00"}
 
 
+def cancel_the_order(world: World, clock: FixedClock) -> None:
+    """SparkLayer cancels the usual order, an hour later."""
+    clock.forward(hours=1)
+    cancelled = [package | {"type": "cancelled"} for package in world.sparklayer.purchases["5001"]["packages"]]
+    world.sparklayer.change_purchase("5001", packages=cancelled, calculated_fulfilment_status="cancelled")
+
+
+@pytest.mark.parametrize("answer", ["accept", "deny"])
+def test_goods_of_a_cancelled_order_move_by_their_findings_whatever_a_person_decides_of_the_money(
+    desk: Desk, world: World, clock: FixedClock, answer: str
+) -> None:
+    s.order(world)
+    s.returned(world, **s.DELIVERED)
+    place = desk()
+    run(place)
+    cancel_the_order(world, clock)
+    run(place)
+    decide(place, "ORDER_CHANGED", answer)
+    run(place)
+    s.found(place, "sellable", 4)
+    change(world, clock, return_status="Closed", quality_control_status="Approved")
+    run(place)
+    assert s.levels(world) == {"inspection": 0, "default": 4, "damaged": None}
+    credited = {"swap:R1:credit:1": "-48.00"} if answer == "accept" else {}
+    assert (s.credits(world), s.open_codes(place)) == (credited, [])
+    assert s.state(place) == ("credited" if answer == "accept" else "denied")
+
+
+def test_goods_of_a_denied_cancelled_order_that_nobody_inspects_are_reported(
+    desk: Desk, world: World, clock: FixedClock
+) -> None:
+    s.order(world)
+    s.returned(world, **s.DELIVERED)
+    place = desk()
+    run(place)
+    cancel_the_order(world, clock)
+    run(place)
+    decide(place, "ORDER_CHANGED", "deny")
+    run(place)
+    assert s.open_codes(place) == []
+    clock.forward(days=60)
+    run(place)
+    assert s.open_codes(place) == ["INSPECTION_OVERDUE"]
+
+
+def test_goods_of_a_return_whose_change_was_denied_move_by_their_findings(
+    desk: Desk, world: World, clock: FixedClock
+) -> None:
+    s.order(world)
+    s.returned(world, **s.APPROVED)
+    place = desk()
+    run(place)
+    change(world, clock, products=lines_with(world, item_count=2), total=24)
+    run(place)
+    decide(place, "RETURN_CHANGED_AFTER_CREDIT", "deny")
+    s.found(place, "sellable", 2)
+    run(place)
+    assert s.levels(world) == {"inspection": 0, "default": 2, "damaged": None}
+    assert (s.credits(world), s.open_codes(place)) == ({"swap:R1:credit:1": "-48.00"}, [])
+
+
 # -- a return that Swap no longer has
 
 
