@@ -124,6 +124,13 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
+def copy_template(template: Path, file: Path) -> None:
+    """Has a SQLite file hold the schema and nothing else; nobody may have it open."""
+    for name in (f"{file.name}-wal", f"{file.name}-shm"):
+        file.with_name(name).unlink(missing_ok=True)
+    shutil.copyfile(template, file)
+
+
 @pytest.fixture(params=DATABASES)
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """A database of each kind; the same test runs on both. Empty, or with the schema for a test with a ``store``."""
@@ -133,9 +140,7 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
         if ready:
             template: Path = request.getfixturevalue("sqlite_template")
             file = template.with_name("swapsync.db")
-            for name in (file.name, f"{file.name}-wal", f"{file.name}-shm"):
-                file.with_name(name).unlink(missing_ok=True)
-            shutil.copyfile(template, file)
+            copy_template(template, file)
         yield f"sqlite:///{file}"
         return
     uri: str = request.getfixturevalue("postgres_server")
@@ -157,7 +162,7 @@ def opened_stores() -> dict[str, Store]:
 
 @pytest.fixture
 def store(database_url: str, opened_stores: dict[str, Store]) -> Iterator[Store]:
-    opened = opened_stores.setdefault(database_url, Store(database_url))
+    opened = opened_stores.get(database_url) or opened_stores.setdefault(database_url, Store(database_url))
     yield opened
     opened.close()
 
