@@ -117,38 +117,52 @@ def _make_template(uri: str) -> None:
 @pytest.fixture(scope="session")
 def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A file with the schema: to copy it is quicker than to run the migrations for each test."""
-    file = tmp_path_factory.mktemp("template") / "swapsync.db"
+    file = tmp_path_factory.mktemp("store") / "template.db"
     template = Store(f"sqlite:///{file}")
     template.upgrade()
     template.close()
     return file
 
 
+def copy_template(template: Path, file: Path) -> None:
+    """Has a SQLite file hold the schema and nothing else; nobody may have it open."""
+    for name in (f"{file.name}-wal", f"{file.name}-shm"):
+        file.with_name(name).unlink(missing_ok=True)
+    shutil.copyfile(template, file)
+
+
 @pytest.fixture(params=DATABASES)
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """A database of each kind, empty unless the test takes the ``store``; the same test runs on both."""
+    """A database of each kind; the same test runs on both. Empty, or with the schema for a test with a ``store``."""
+    ready = "store" in request.fixturenames
     if request.param == "sqlite":
         file = tmp_path / "swapsync.db"
-        if "store" in request.fixturenames:
-            shutil.copyfile(request.getfixturevalue("sqlite_template"), file)
+        if ready:
+            template: Path = request.getfixturevalue("sqlite_template")
+            file = template.with_name("swapsync.db")
+            copy_template(template, file)
         yield f"sqlite:///{file}"
         return
     uri: str = request.getfixturevalue("postgres_server")
-    name = f"test_{os.getpid()}_{next(_databases)}"
+    name = f"test_{os.getpid()}" if ready else f"test_{os.getpid()}_{next(_databases)}"
     admin = create_engine(uri, isolation_level="AUTOCOMMIT")
     with admin.connect() as connection:
-        template = "TEMPLATE with_schema" if "store" in request.fixturenames else ""
-        connection.execute(text(f"CREATE DATABASE {name} {template}"))
+        connection.execute(text(f"CREATE DATABASE {name} {'TEMPLATE with_schema' if ready else ''}"))
     yield uri.replace("/postgres?", f"/{name}?")
     with admin.connect() as connection:
         connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
     admin.dispose()
 
 
+@pytest.fixture(scope="session")
+def opened_stores() -> dict[str, Store]:
+    """Stores by address: one that was open before has its statements compiled, which takes longer than most tests."""
+    return {}
+
+
 @pytest.fixture
-def store(database_url: str) -> Iterator[Store]:
-    opened = Store(database_url)
-    opened.upgrade()
+def store(database_url: str, opened_stores: dict[str, Store]) -> Iterator[Store]:
+    opened = opened_stores.get(database_url) or opened_stores.setdefault(database_url, Store(database_url))
     yield opened
     opened.close()
 

@@ -313,7 +313,7 @@ def test_a_store_that_fails_for_a_while_costs_the_runs_of_that_while_only(
     desk: Desk, world: World, running: Any, log: list[str], tmp_path: Path
 ) -> None:
     place = with_schedule(desk(), 1)
-    database, away = tmp_path / "swapsync.db", tmp_path / "away.db"
+    database, away = Path(str(place.store.engine.url.database)), tmp_path / "away.db"
     place.store.close()
     database.rename(away)
     running(schedule([place], Signal(), utc_now()))

@@ -3,8 +3,6 @@
 What of the final state that is, and what it isn't, stands in tests/domain/test_histories.py.
 """
 
-import itertools
-import shutil
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,7 +22,7 @@ from swapsync.sandbox.server import Sandbox
 from swapsync.sandbox.world import World
 from swapsync.settings import load_settings
 from swapsync.store.db import Store
-from tests.conftest import FixedClock, run
+from tests.conftest import FixedClock, copy_template, run
 from tests.rules import scenario as s
 
 START = datetime(2026, 3, 10, 12, 0, tzinfo=UTC)
@@ -149,31 +147,27 @@ class Example:
 
 
 @pytest.fixture(scope="module")
-def fresh_stores(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Store]:
-    """Opens a new SQLite store each time: a copy of an empty one, which is quicker than to run the migrations."""
-    folder = tmp_path_factory.mktemp("stores")
-    empty = Store(f"sqlite:///{folder / 'empty.db'}")
-    empty.upgrade()
-    empty.close()
-    numbers = itertools.count()
+def emptied(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> Callable[[], Store]:
+    """Empties the store: the same one each time, because its statements are compiled then."""
+    file = tmp_path_factory.mktemp("store") / "swapsync.db"
+    store = Store(f"sqlite:///{file}")
 
-    def fresh() -> Store:
-        copy = folder / f"{next(numbers)}.db"
-        shutil.copy(folder / "empty.db", copy)
-        return Store(f"sqlite:///{copy}")
+    def empty() -> Store:
+        store.close()
+        copy_template(sqlite_template, file)
+        return store
 
-    return fresh
+    return empty
 
 
 @settings(max_examples=20)
 @given(returns_of_the_order(), st.data())
 def test_news_in_any_order_come_to_the_same_money_and_stock(
-    server: Sandbox, fresh_stores: Callable[[], Store], returns: tuple[Told, ...], data: st.DataObject
+    server: Sandbox, emptied: Callable[[], Store], returns: tuple[Told, ...], data: st.DataObject
 ) -> None:
     outcomes = []
     for runs in (st.booleans(), st.just(False)):
-        store = fresh_stores()
-        example = Example(server, store)
+        example = Example(server, emptied())
         example.play(data.draw, returns, runs)
         issued = sum(note.net + note.tax for note in s.documents(example.place))
         assert issued == -100 * sum(Decimal(total) for total in s.credits(example.world).values())
@@ -181,5 +175,4 @@ def test_news_in_any_order_come_to_the_same_money_and_stock(
         tokens = s.tokens(example.world)
         assert len(set(tokens)) == len(tokens)
         outcomes.append(example.outcome())
-        store.close()
     assert outcomes[0] == outcomes[1]
