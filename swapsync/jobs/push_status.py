@@ -7,10 +7,11 @@ lost reply the order's history is read, and the note is sent again only if its t
 from collections import defaultdict
 from typing import Any
 
-from sqlalchemy import Row
+from sqlalchemy import Connection, Row, and_, select
 
 from swapsync.connectors.errors import CredentialsRejected, NotFound, Refused, TryLater, Unreachable
 from swapsync.connectors.sparklayer import OrderRef
+from swapsync.domain.facts import Route, method_key
 from swapsync.domain.returns import Condition
 from swapsync.jobs.delivery import STOP_AFTER, Outcome, attempt, deliver, mark, note_outcome, noting
 from swapsync.jobs.restored import maybe_done, touched
@@ -18,6 +19,7 @@ from swapsync.jobs.workplace import JobError, Tally, Workplace
 from swapsync.store import outbox
 from swapsync.store.events import Event, record_events
 from swapsync.store.outbox import Kind
+from swapsync.store.staging import orders, returns
 
 
 def push_status(place: Workplace, tally: Tally) -> None:
@@ -111,8 +113,10 @@ def _look_for(place: Workplace, doubtful: list[Row[Any]]) -> tuple[set[int], lis
 def _report_findings(place: Workplace, rows: list[Row[Any]]) -> Outcome:
     """Reports findings to Swap. Whether a repeat adds up is not known, and Swap shows nothing line by line that could
     settle a doubt, so a report whose reply was lost goes to a person instead of being sent again."""
-    pending = [row for row in rows if row.state == "pending"]
     with noting(place, rows) as connection:
+        gateway = _paid_by_gateway(connection, place, rows)
+        pending = [row for row in rows if row.state == "pending" and row.return_id in gateway]
+        outbox.withdraw(connection, [row.id for row in rows if row.state == "pending" and row not in pending])
         unsure = maybe_done(connection, place.slug, pending)
         outbox.mark_in_doubt(connection, [row.id for row in unsure], place.clock.now())
     doubtful = [row for row in rows if row.state == "in_doubt"] + unsure
@@ -129,6 +133,20 @@ def _report_findings(place: Workplace, rows: list[Row[Any]]) -> Outcome:
         ]
         record_events(connection, place.slug, reported, place.clock.now())
     return outcome
+
+
+def _paid_by_gateway(connection: Connection, place: Workplace, rows: list[Row[Any]]) -> set[str]:
+    """Ids of the returns whose order is paid by a gateway as things are now; of any other, Swap may refund nothing."""
+    routes = place.policy(connection).routes
+    of_order = and_(orders.c.site == returns.c.site, orders.c.order_id == returns.c.order_id)
+    paid = select(returns.c.return_id, orders.c.payment_method).join(orders, of_order)
+    return {
+        row.return_id
+        for row in connection.execute(
+            paid.where(returns.c.site == place.slug, returns.c.return_id.in_([row.return_id for row in rows]))
+        )
+        if routes.get(method_key(row.payment_method)) is Route.GATEWAY
+    }
 
 
 def _report_finding(place: Workplace, row: Row[Any]) -> None:

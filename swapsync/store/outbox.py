@@ -295,6 +295,11 @@ def mark_failed(connection: Connection, failures: Iterable[tuple[int, str]]) -> 
     )
 
 
+def withdraw(connection: Connection, ids: Iterable[int]) -> None:
+    """Pending effects that are not wanted any more."""
+    _set(connection, [{"of_id": i} for i in ids], state="withdrawn")
+
+
 def postpone(
     connection: Connection, row: Row[Any], error: str, now: datetime, *, until: datetime | None = None, state: str
 ) -> bool:

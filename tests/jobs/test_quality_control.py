@@ -33,6 +33,23 @@ def test_a_finding_reaches_swap_only_where_it_cannot_refund_a_pay_later_order(
     assert all(r["condition"] == "No-Value" and r["return_qty"] == 4 for r in world.swap.quality_control)
 
 
+def test_a_finding_that_waits_is_not_told_once_the_order_is_paid_later(desk: Desk, world: World) -> None:
+    sold(world, payment_method="platform_upfront")
+    returned(world)
+    place = desk(swap_qc_updates="true")
+    run(place)
+    record_findings(
+        place.store, place.slug, [Entry("R1", "MUG", "no value", "4", "k")], actor="wanda", now=place.clock.now()
+    )
+    run(place, "reconcile")
+    world.sparklayer.change_purchase("5001", payment_method="on_account")
+
+    run(place)
+    run(place)
+
+    assert world.swap.quality_control == []
+
+
 def test_a_report_without_a_reply_is_not_sent_again_but_shown_to_a_person(desk: Desk, world: World) -> None:
     sold(world, payment_method="platform_upfront")
     returned(world)
