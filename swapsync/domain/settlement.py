@@ -38,6 +38,8 @@ from swapsync.domain.stock import Movement, Step, excess, movements_due, on_hand
 from swapsync.domain.succession import carry_over
 from swapsync.domain.suggestions import Suggestion, suggest_lines, suggest_orders
 
+NO_SHARE = "the list of kits gives no share of its value"
+"""Why a part of a kit is worth nothing that an alias or a chosen line could say."""
 UNANNOUNCED = "unannounced:"
 """What the subject of an ``UNEXPECTED_ITEM`` begins with that belongs to no line; its SKU follows."""
 
@@ -209,8 +211,9 @@ def _match_lines(facts: ReturnFacts, case: Case, kits: Kits) -> dict[str, LineMa
 def _no_line(line: ReturnLine, match: LineMatch) -> str:
     """In words that a returned line fits no line of its order."""
     if match.part:
-        part = f"{line.sku} is a part of kit {match.part.kit_sku}, and the list of kits gives no share of its value"
-        return f"{part}: add the shares there, or deny the line; an alias or a chosen line can't say what it is worth"
+        return (
+            f"{line.sku} is a part of kit {match.part.kit_sku}, and {NO_SHARE}: add the shares there, or deny the line"
+        )
     near = f"; near: {', '.join(match.suggestions)}" if match.suggestions else ""
     name = line.sku or line.variant_id or line.line_item_id or "a line without SKU"
     return f"{name} matches no single line of the order{near}"

@@ -13,7 +13,7 @@ from swapsync.domain import money
 from swapsync.domain.catalogue import CATALOGUE, Action, Code
 from swapsync.domain.facts import Route, method_key
 from swapsync.domain.notes import CREDIT_MARK
-from swapsync.domain.settlement import UNANNOUNCED
+from swapsync.domain.settlement import NO_SHARE, UNANNOUNCED
 from swapsync.domain.stock import Location, Proof
 from swapsync.jobs import restored, stock_drift
 from swapsync.jobs.compare import SUBJECT as CREDIT_SUBJECT
@@ -257,6 +257,8 @@ def _take(
         _write_off_drift(connection, row, actor, now)
     elif action is Action.WRITE_OFF and subject.startswith(UNANNOUNCED):
         raise RulingRefused(f"nothing of {row.sku} was booked into stock, so there is nothing to write off")
+    elif action in (Action.TEACH_ALIAS, Action.CHOOSE_LINE) and NO_SHARE in row.detail:
+        raise RulingRefused(f"{NO_SHARE}, and no other SKU or line can: add it there, or deny the line")
     elif action is Action.TYPE_PO:
         subject = _order_of(connection, row)
     elif action is Action.TEACH_ALIAS:

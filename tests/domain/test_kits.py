@@ -200,7 +200,7 @@ def test_a_part_whose_share_nobody_gave_is_held_and_says_what_is_missing() -> No
     assert money(decision) == []
     assert detail(decision, Code.SKU_NOT_ON_ORDER) == (
         "CUP is a part of kit SET, and the list of kits gives no share of its value: add the shares there, or deny the "
-        "line; an alias or a chosen line can't say what it is worth"
+        "line"
     )
     assert moves(decision) == []
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from swapsync.jobs.rulings import RulingRefused, rule
 from swapsync.sandbox.server import Sandbox
 from swapsync.sandbox.world import World
 from swapsync.settings import SettingsError, load_settings
@@ -54,6 +55,21 @@ def test_a_whole_kit_puts_its_parts_back_into_stock(desk: Desk, world: World, ki
     assert s.credits(world) == {"swap:R1:credit:1": "-48.00"}
     assert (s.levels(world, "CUP")["default"], s.levels(world, "LID")["default"]) == (8, 4)
     assert s.levels(world, "MUG") == s.NOWHERE
+
+
+@pytest.mark.parametrize(("action", "value"), [("choose-line", "li-1"), ("teach-alias", "MUG")])
+def test_what_a_part_is_worth_is_not_to_be_had_by_another_name(
+    desk: Desk, world: World, kits_file: Path, action: str, value: str
+) -> None:
+    kits_file.write_text("kit_sku,part_sku,quantity,valid_from,valid_to,share\nMUG,CUP,2,2026-01-01,,\n")
+    s.order(world)
+    s.returned(world, s.back("CUP", 4, **NO_IDS), **s.APPROVED, total=18)
+    place = desk(kits_file=str(kits_file))
+    run(place)
+    [held] = s.open_exceptions(place)
+
+    with pytest.raises(RulingRefused, match="add it there, or deny the line"):
+        rule(place.store, held.id, action, value=value, actor="fiona", now=place.clock.now())
 
 
 def test_a_part_that_was_held_is_credited_once_the_list_gives_its_share(
