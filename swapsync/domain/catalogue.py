@@ -195,7 +195,7 @@ CATALOGUE: dict[Code, Entry] = {
         _F,
         _LOW,
         "Swap's value of the return differs from the order's price for the same goods; or the gateway refunded more "
-        "than what came is worth by the order, or less than what was accepted is. Nothing is held.",
+        "than what came is worth by the order. Nothing is held.",
         "Check for a fee, a changed price or a refund that is missing or too high, and correct it in Swap; or accept "
         "with --action accept.",
         "the figures agree within the tolerance",

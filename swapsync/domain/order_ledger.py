@@ -77,7 +77,7 @@ class OrderLedger:
             for credited in facts.credited:
                 match = matches[facts.ret.return_id].get(credited.line_id)
                 key = self._count(credited, match, case.order)
-                if match and not match.part:
+                if match and match.order_line and not match.part:
                     self.standing[key][facts.ret.return_id, credited.line_id] += credited.quantity
             for extra in facts.extras:
                 self._count_extra(extra)

@@ -50,7 +50,6 @@ def test_a_gateway_refund_is_recorded_and_writes_nothing_that_moves_a_balance(de
     [
         pytest.param({"total_refunded": 999}, id="more than came"),
         pytest.param({"total_refunded": 48, "delivery_status": "In-Transit"}, id="nothing came"),
-        pytest.param({"total_refunded": 0}, id="nothing was refunded"),
     ],
 )
 def test_a_gateway_refund_that_does_not_fit_the_goods_is_put_before_finance(

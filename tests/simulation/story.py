@@ -273,7 +273,7 @@ class _Teller:
             "swap_requests_per_minute": pick(["0", "0", "0", "60"]),
             "sparklayer_requests_per_minute": pick(["0", "0", "0", "0", "3"]),
         }
-        stock = tuple(pick([None, 0, 3, 40]) for _ in range(VARIANTS))
+        stock = tuple(pick([None, 0, 3, 40, 40]) for _ in range(VARIANTS))
         steps: list[Step] = []
         for _ in range(self.random.randint(2, 4)):
             steps.append(self._place())
@@ -355,7 +355,7 @@ class _Teller:
             steps.append(Travel(announced.ret, "Delivered", late=late))
         if fate.startswith("found"):
             steps += self._findings(announced, credited=False)
-            if not self.calm and self.chance(0.6):
+            if not self.calm and self.chance(0.8):
                 steps += self.random.choice([self._sold_before_it_is_read, self._sold_before_it_is_written])()
         if fate in ("approved", "found then approved"):
             qc = r.choices(["Approved", None], [85, 15])[0]
@@ -445,7 +445,7 @@ class _Teller:
         """A restock clashes with another write; who waits before it is sent again misses what is sold meanwhile."""
         r = self.random
         before = Run("A", Plan(jobs=tuple(job for job in JOBS if job not in RESTOCKS)))
-        clash = Fault(r.randint(1, 3), "clash", status=409)
+        clash = Fault(r.randint(1, 2), "clash", status=409)
         return [before, Run("A", Plan(jobs=RESTOCKS, faults=(clash,)))]
 
     def _served_again_as_it_was(self, closed: Close) -> list[Step]:
