@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -40,12 +41,14 @@ class FixedClock(Clock):
 
     def __init__(self, moment: datetime) -> None:
         self.moment = moment
+        self._one_at_a_time = threading.Lock()
 
     def now(self) -> datetime:
         return self.moment
 
     def sleep(self, seconds: float) -> None:
-        self.moment += timedelta(seconds=seconds)
+        with self._one_at_a_time:
+            self.moment += timedelta(seconds=seconds)
 
     def forward(self, **span: float) -> None:
         """Lets time pass: ``forward(hours=1)``."""
@@ -125,8 +128,8 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def copy_template(template: Path, file: Path) -> None:
-    """Has a SQLite file hold the schema and nothing else; nobody may have it open."""
-    for name in (f"{file.name}-wal", f"{file.name}-shm"):
+    """Puts a SQLite file with the schema and nothing else in its place; who has the old one open keeps that."""
+    for name in (file.name, f"{file.name}-wal", f"{file.name}-shm"):
         file.with_name(name).unlink(missing_ok=True)
     shutil.copyfile(template, file)
 

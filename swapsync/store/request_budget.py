@@ -45,8 +45,8 @@ class SharedBudget:
 def take_turn(connection: Connection, site: str, account: str, limit: int, now: datetime) -> float:
     """Counts one request, if fewer than ``limit`` left within the last minute; else the seconds until that may change.
 
-    Counted by the second, so a minute can come out as up to 61 seconds. What lies ahead of ``now`` (the database's,
-    `Store.now`) is forgotten: the clock was set back.
+    Counted by the second, so a minute can come out as up to 61 seconds. What lies more than a minute ahead of ``now``
+    (the database's, `Store.now`) is forgotten: the clock was set back. Less than that is another worker's later moment.
     """
     same = (budgets.c.site == site, budgets.c.account == account)
     find = select(budgets.c.recent).where(*same).with_for_update()
@@ -55,7 +55,7 @@ def take_turn(connection: Connection, site: str, account: str, limit: int, now: 
         insert_new(connection, RequestBudget, [{"site": site, "account": account, "recent": []}])
         stored = connection.execute(find).scalar_one()
     second = int(now.timestamp())
-    recent: dict[int, int] = {at: sent for at, sent in stored if second - SPAN <= at <= second}
+    recent: dict[int, int] = {at: sent for at, sent in stored if abs(second - at) <= SPAN}
     if sum(recent.values()) >= limit:
         return min(recent) + SPAN + 1 - now.timestamp()
     recent[second] = recent.get(second, 0) + 1
