@@ -1,6 +1,8 @@
 """The rate limit of a remote account, kept by all workers of a store together."""
 
+from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 
 from loguru import logger
 from sqlalchemy import Connection, select, update
@@ -38,15 +40,15 @@ class SharedBudget:
 
     def _take(self) -> float:
         with self._store.transaction() as connection:
-            now = self._store.now(connection, self._clock)
-            return take_turn(connection, self._site, self._account, self._limit, now)
+            clock = partial(self._store.now, connection, self._clock)
+            return take_turn(connection, self._site, self._account, self._limit, clock)
 
 
-def take_turn(connection: Connection, site: str, account: str, limit: int, now: datetime) -> float:
+def take_turn(connection: Connection, site: str, account: str, limit: int, clock: Callable[[], datetime]) -> float:
     """Counts one request, if fewer than ``limit`` left within the last minute; else the seconds until that may change.
 
-    Counted by the second, so a minute can come out as up to 61 seconds. What lies more than a minute ahead of ``now``
-    (the database's, `Store.now`) is forgotten: the clock was set back. Less than that is another worker's later moment.
+    Counted by the second, so a minute can come out as up to 61 seconds. What lies more than that ahead of the moment
+    (`Store.now`, once it is this request's turn to be counted) is forgotten: the clock was set back.
     """
     same = (budgets.c.site == site, budgets.c.account == account)
     find = select(budgets.c.recent).where(*same).with_for_update()
@@ -54,6 +56,7 @@ def take_turn(connection: Connection, site: str, account: str, limit: int, now: 
     if stored is None:
         insert_new(connection, RequestBudget, [{"site": site, "account": account, "recent": []}])
         stored = connection.execute(find).scalar_one()
+    now = clock()
     second = int(now.timestamp())
     recent: dict[int, int] = {at: sent for at, sent in stored if abs(second - at) <= SPAN}
     if sum(recent.values()) >= limit:
