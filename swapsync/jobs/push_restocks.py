@@ -195,10 +195,12 @@ def _add_to_sellable(
     with place.store.reading() as connection:
         ledger = ledger_levels(connection, place.slug, list(by_sku))
 
+    unread: dict[str, Refused] = {}
+
     def write(wanted: Sequence[str]) -> None:
         place.sparklayer.get_ready()
-        read, unread = read_levels(place, wanted, [sellable, inspection])
-        _note(place, tally, [], [(row, why) for sku, why in unread.items() for row in by_sku[sku]])
+        read, bad = read_levels(place, wanted, [sellable, inspection])
+        unread.update(bad)
         skus = [sku for sku in wanted if sku not in unread]
         rows = [row for sku in skus for row in by_sku[sku]]
         writes: list[StockLevelWrite] = []
@@ -239,7 +241,7 @@ def _add_to_sellable(
         _note(place, tally, rows, [])
 
     refused = _isolating(sorted(by_sku), write)
-    _note(place, tally, [], [(row, why) for sku, why in refused for row in by_sku[sku]])
+    _note(place, tally, [], [(row, why) for sku, why in [*refused, *unread.items()] for row in by_sku[sku]])
 
 
 def _record_write(

@@ -467,20 +467,21 @@ def test_a_restock_that_arrives_late_is_not_sent_again(desk: Desk, world: World,
 def test_a_sku_whose_level_can_not_be_read_costs_the_others_nothing_and_is_named(
     desk: Desk, world: World, clock: FixedClock
 ) -> None:
-    skus = ["A", "ODD"]
+    skus = ["A", "B", "ODD"]
     s.order(world, *(s.sold(sku) for sku in skus))
-    s.returned(world, *(s.back(sku, 1) for sku in skus), **s.APPROVED, total=24)
+    s.returned(world, *(s.back(sku, 1) for sku in skus), **s.APPROVED, total=36)
     world.sparklayer.set_level("ODD", "default", 12)
     place = desk(restock_on="swap_approved")
+    world.faults.add(Fault(kind="status", status=409, path_contains=UPDATE, after=1))  # so that it is read twice
     real = place.sparklayer.stock_levels
     place.sparklayer.stock_levels = lambda *asked: {  # type: ignore[method-assign]
         (sku, location): None if sku == "ODD" else level for (sku, location), level in real(*asked).items()
     }
 
-    run(place)
-    assert s.levels(world, "A")["default"] == 1
+    assert run(place)["push_restocks"].failed == 1
+    assert [s.levels(world, sku)["default"] for sku in ("A", "B")] == [1, 1]
     [problem] = s.open_exceptions(place)
-    assert problem.code == "DELIVERY_FAILED"
+    assert (problem.code, problem.count) == ("DELIVERY_FAILED", 1)
     assert problem.detail.endswith('was not delivered: the stock level of SKU "ODD" can\'t be read')
 
     place.sparklayer.stock_levels = real  # type: ignore[method-assign]
