@@ -27,6 +27,10 @@ from swapsync.settings import load_settings
 from swapsync.store.db import Store
 from tests.contract_check import contract_checker
 
+RAM = Path("/dev/shm")
+if RAM.is_dir() and shutil.disk_usage(RAM).free > 4 << 30:  # what tests write need not reach a disk
+    tempfile.tempdir = str(RAM)
+
 logger.remove()
 os.environ.pop("COLUMNS", None)  # a parallel worker inherits 80, which would break the lines that tests look for
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -418,8 +418,9 @@ def test_a_failed_part_is_exit_code_1(command: Command, world: World) -> None:
 
 
 @only_sqlite
-def test_ctrl_c_ends_after_the_window_being_read_and_the_next_call_goes_on(
-    command: Command, environ: dict[str, str], tmp_path: Path, world: World
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_with_the_call_that_is_under_way_and_the_next_call_goes_on(
+    command: Command, environ: dict[str, str], tmp_path: Path, world: World, stop: signal.Signals
 ) -> None:
     span = ("--since", "2026-02-01", "--until", "2026-03-01")
     world.faults.add(Fault(kind="slow", side="swap", after=1, seconds=8))
@@ -428,7 +429,7 @@ def test_ctrl_c_ends_after_the_window_being_read_and_the_next_call_goes_on(
     give_up = time.monotonic() + DEADLINE
     while len(returns_read_from(world)) < 2 and time.monotonic() < give_up:
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(stop)
 
     assert process.wait(DEADLINE) == 130
     assert len(returns_read_from(world)) == 2

@@ -2,12 +2,17 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from swapsync.sandbox.faults import Fault
 from swapsync.sandbox.server import Sandbox
 from swapsync.sandbox.world import World, utc_now
 from swapsync.store.db import Store
@@ -16,6 +21,17 @@ from tests.scenario import approved, credited, mugs, return_line, sold
 ROUNDS = 3
 TOGETHER = 2
 DEADLINE = 120
+
+
+def environment(server: Sandbox, database_url: str) -> dict[str, str]:
+    return {
+        **{name: value for name, value in os.environ.items() if not name.startswith("SWAPSYNC_")},
+        **server.environment(),
+        "SWAPSYNC_DATABASE_URL": database_url,
+        "SWAPSYNC_EFFECTS_FROM": "2026-03-01T00:00:00Z",
+        "SWAPSYNC_RESTOCK_ON": "swap_approved",
+        "SWAPSYNC_HTTP_BACKOFF_SECONDS": "0",
+    }
 
 
 def syncs_at_once(environ: dict[str, str], folder: Path) -> list[dict[str, Any]]:
@@ -50,14 +66,7 @@ def test_two_syncs_at_once_do_everything_once_and_never_meet_a_lock(
     if not store.is_sqlite:
         store.upgrade()
     store.close()
-    environ = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("SWAPSYNC_")},
-        **server.environment(),
-        "SWAPSYNC_DATABASE_URL": database_url,
-        "SWAPSYNC_EFFECTS_FROM": "2026-03-01T00:00:00Z",
-        "SWAPSYNC_RESTOCK_ON": "swap_approved",
-        "SWAPSYNC_HTTP_BACKOFF_SECONDS": "0",
-    }
+    environ = environment(server, database_url)
     orders: list[str] = []
     for number in range(ROUNDS):
         name = f"60{number}"
@@ -86,3 +95,30 @@ def test_two_syncs_at_once_do_everything_once_and_never_meet_a_lock(
     assert len(notes) >= 2 * ROUNDS
     assert max(Counter(notes).values()) == 1
     assert world.sparklayer.level("MUG", "default") == 4 * ROUNDS
+
+
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_a_signal_ends_it_with_the_call_that_is_under_way_and_the_next_one_has_its_jobs_at_once(
+    server: Sandbox, world: World, database_url: str, tmp_path: Path, stop: signal.Signals
+) -> None:
+    world.now = utc_now
+    sold(world)
+    approved(world)
+    world.faults.add(Fault(kind="slow", side="swap", seconds=2))
+    environ = environment(server, database_url)
+    begun = [sys.executable, "-m", "swapsync", "sync"]
+    process = subprocess.Popen(begun, env=environ, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    while not world.calls("GET", "/returns"):
+        time.sleep(0.01)
+
+    process.send_signal(stop)
+    _, err = process.communicate(timeout=DEADLINE)
+
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    assert {exchange.path for exchange in world.exchanges} == {"/v2/external/returns"}
+    again = subprocess.run([*begun, "--json"], env=environ, cwd=tmp_path, capture_output=True, check=True)
+    report = json.loads(again.stdout)
+    assert {run["status"] for run in report["sites"][0]["jobs"]} == {"ok"}
+    assert credited(world, "5001") == ["-48.00"]

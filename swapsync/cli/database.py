@@ -1,5 +1,7 @@
 """Commands for the staging store itself: its schema, its backups, and what to say after a restore."""
 
+from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,7 +11,8 @@ from swapsync.cli.context import SiteOption, UserError, actor, load, opened
 from swapsync.cli.output import printable
 
 if TYPE_CHECKING:
-    from swapsync.store.backup import Copy
+    from swapsync.settings import Settings
+    from swapsync.store.backup import Copy, LastKnown
     from swapsync.store.db import Store
 
 FileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="The backup.")]
@@ -102,8 +105,9 @@ def restore(file: FileArgument, number: NumberOption = None, site: SiteOption = 
         if not store.is_sqlite or not database:
             raise UserError("the store is in PostgreSQL: restore it with pg_restore, then run swapsync db restored")
 
-        def mark(copy: Store, numbers: dict[str, int]) -> None:
-            mark_restored(copy, now, actor(), numbers=numbers | _numbers(copy, site, number))
+        def mark(copy: Store, replaced: Mapping[str, LastKnown]) -> None:
+            known = _known(copy, replaced or _set_up(settings, now), site, number)
+            mark_restored(copy, now, actor(), known=known)
 
         kept = put_in_place(Path(database), file, now, mark)
     except (BackupError, StoreError) as error:
@@ -121,29 +125,44 @@ def restored(number: NumberOption = None, site: SiteOption = None) -> None:
     from swapsync.jobs.restored import mark_restored
 
     settings = load(require_sites=False)
+    now = Clock().now()
     with opened(settings, backup=True) as store:
-        numbers = _numbers(store, site, number)
-        mark_restored(store, Clock().now(), actor(), numbers=numbers, site=site)
+        known = _known(store, _set_up(settings, now), site, number)
+        mark_restored(store, now, actor(), known=known, site=site)
         if site is None:
             store.put_in_place()
     typer.echo("noted: for every return of the time before, swapsync looks before it writes (docs/operations.md)")
 
 
-def _numbers(store: "Store", site: str | None, number: int | None) -> dict[str, int]:
-    """The last credit note's number as it was typed, by the site that it is of."""
+def _set_up(settings: "Settings", now: datetime) -> dict[str, "LastKnown"]:
+    """The sites that are set up, each of which may have run since the backup."""
+    from swapsync.store.backup import LastKnown
+
+    return {each.slug: LastKnown(0, each.effects_from or now) for each in settings.sites}
+
+
+def _known(
+    store: "Store", known: Mapping[str, "LastKnown"], site: str | None, number: int | None
+) -> Mapping[str, "LastKnown"]:
+    """What is known of the sites, with the last credit note's number as it was typed."""
     from sqlalchemy import select
 
+    from swapsync.store.backup import LastKnown
     from swapsync.store.runs import sites
 
     with store.reading() as connection:
-        known = list(connection.execute(select(sites.c.slug).order_by(sites.c.slug)).scalars())
-    if site is not None and site not in known:
-        raise UserError(f"--site {site}: the store knows {', '.join(known) or 'no site'}")
+        stored = {row.slug: row for row in connection.execute(select(sites))}
+    names = sorted({*stored, *known})
+    if (site is not None and site not in names) or (number is not None and not names):
+        raise UserError(
+            f"{f'--site {site}' if site else '--last-credit-note'}: the store knows {', '.join(names) or 'no site'}"
+        )
     if number is None:
-        return {}
-    if site is None and len(known) > 1:
-        raise UserError(f"--last-credit-note needs --site, one of {', '.join(known)}: each has its own numbers")
-    return dict.fromkeys([site] if site else known, number)
+        return known
+    if site is None and len(names) > 1:
+        raise UserError(f"--last-credit-note needs --site, one of {', '.join(names)}: each has its own numbers")
+    [slug] = [site] if site else names
+    return {**known, slug: LastKnown(number, known[slug].effects_from if slug in known else stored[slug].effects_from)}
 
 
 def _described(copy: "Copy") -> str:

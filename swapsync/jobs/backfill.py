@@ -5,16 +5,14 @@ polls stay where they are.
 """
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from threading import Event as Signal
 
 from swapsync.clock import Clock
 from swapsync.jobs import poll_orders, poll_returns
-from swapsync.jobs.cycle import JOBS, SITES_AT_ONCE, Job, open_workplace, run_job
+from swapsync.jobs.cycle import JOBS, Job, at_each_site, run_job
 from swapsync.jobs.plan import Plan, add_plan
-from swapsync.jobs.workplace import JobError, Tally, Workplace
+from swapsync.jobs.workplace import Tally, Workplace
 from swapsync.settings import SiteSettings
 from swapsync.store import runs
 from swapsync.store.db import Store
@@ -53,25 +51,16 @@ def backfill_sites(
     again: bool,
     advance: Callable[[], None],
 ) -> list[BackfillReport]:
-    """Backfills several sites side by side; KeyboardInterrupt ends each of them after the window it is reading.
+    """Backfills several sites side by side.
 
     ``again`` reads windows that were finished before, too. On a copy of the store it plans what it would otherwise
     deliver. ``advance`` is called after each window of each list, from any thread.
     """
-    stop = Signal()
 
-    def one(site: SiteSettings) -> BackfillReport:
-        place = open_workplace(site, store, clock)
-        return _Backfill(place, span, BackfillReport(site.slug, []), again, advance, stop).run()
+    def one(place: Workplace) -> BackfillReport:
+        return _Backfill(place, span, BackfillReport(place.slug, []), again, advance).run()
 
-    with ThreadPoolExecutor(max_workers=min(SITES_AT_ONCE, len(sites) or 1)) as pool:
-        futures = [pool.submit(one, site) for site in sites]
-        try:
-            return [future.result() for future in futures]
-        except KeyboardInterrupt:
-            stop.set()
-            pool.shutdown(cancel_futures=True)
-            raise
+    return at_each_site(sites, store, clock, one)
 
 
 @dataclass
@@ -81,7 +70,6 @@ class _Backfill:
     report: BackfillReport
     again: bool
     advance: Callable[[], None]
-    stop: Signal
 
     def run(self) -> BackfillReport:
         jobs: dict[str, Job] = {
@@ -92,9 +80,9 @@ class _Backfill:
         planning = self.place.store.is_copy
         jobs |= {name: JOBS[name] for name in ("reconcile", *(() if planning else DELIVERIES))}
         for name, job in jobs.items():
-            if not self.stop.is_set():
+            if not self.place.stopping.is_set():
                 self.report.runs.append(run_job(self.place, name, job))
-        if planning and not self.stop.is_set():
+        if planning and not self.place.stopping.is_set():
             add_plan(self.place, self.report)
         return self.report
 
@@ -124,8 +112,6 @@ class _Backfill:
             finished = set() if self.again else runs.finished_windows(connection, place.slug, stream)
         restless = 0
         for since, until in self.span:
-            if self.stop.is_set():
-                raise JobError("interrupted; the next call goes on from the windows that were read")
             if (since, until) in finished:
                 self.report.windows_skipped += 1
             else:

@@ -5,7 +5,6 @@ A credit note and a transaction that do not agree open ``CREDIT_MISALIGNED``; it
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -20,7 +19,7 @@ from swapsync.domain import money
 from swapsync.domain.catalogue import Code
 from swapsync.domain.facts import Route, method_key
 from swapsync.domain.returns import ReturnStatus
-from swapsync.jobs.cycle import JOBS, SITES_AT_ONCE, RunRecord, open_workplace, run_job
+from swapsync.jobs.cycle import JOBS, RunRecord, at_each_site, run_job
 from swapsync.jobs.delivery import STOP_AFTER
 from swapsync.jobs.plan import Plan, add_plan
 from swapsync.jobs.stock_drift import look_for_drift
@@ -86,20 +85,20 @@ def reconcile_sites(
     What was decided on the way is delivered by the next cycle; on a copy of the store, that is planned.
     """
 
-    def one(site: SiteSettings) -> Plan:
-        place = open_workplace(site, store, clock)
-        report = Plan(site.slug, [])
+    def one(place: Workplace) -> Plan:
+        report = Plan(place.slug, [])
         report.runs += _run_jobs(place, period, watch)
         if store.is_copy:
             add_plan(place, report)
         return report
 
-    with ThreadPoolExecutor(max_workers=min(SITES_AT_ONCE, len(sites) or 1)) as pool:
-        return list(pool.map(one, sites))
+    return at_each_site(sites, store, clock, one)
 
 
 def _run_jobs(place: Workplace, period: Period, watch: Watch) -> Iterator[RunRecord]:
     for name in BEFORE:
+        if place.stopping.is_set():
+            return
         watch(place.slug, name, 0, 0)
         yield run_job(place, name, JOBS[name])
 

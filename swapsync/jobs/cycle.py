@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from threading import Event as Signal
+from typing import TypeVar
 
 from loguru import logger
 from sqlalchemy import Connection
@@ -33,6 +35,7 @@ from swapsync.store.leases import LostLease
 from swapsync.store.request_budget import SharedBudget
 
 Job = Callable[[Workplace, Tally], None]
+Report = TypeVar("Report")
 
 JOBS: dict[str, Job] = {
     "poll_returns": poll_returns,
@@ -112,19 +115,45 @@ class SiteReport:
 
 
 def run_sites(sites: Sequence[SiteSettings], store: Store, clock: Clock, jobs: Sequence[str]) -> list[SiteReport]:
-    """Runs jobs for several sites side by side, so that one site's waiting delays no other."""
+    """Runs jobs for several sites side by side."""
+    return at_each_site(sites, store, clock, lambda place: SiteReport(place.slug, list(run_cycle(place, jobs))))
 
-    def one(site: SiteSettings) -> SiteReport:
-        return SiteReport(site.slug, list(run_cycle(open_workplace(site, store, clock), jobs)))
+
+def at_each_site(
+    sites: Sequence[SiteSettings], store: Store, clock: Clock, work: Callable[[Workplace], Report]
+) -> list[Report]:
+    """Does the same at several sites side by side, so that one site's waiting delays no other.
+
+    KeyboardInterrupt has each end with the call that is under way, and begin nothing else.
+    """
+    places: list[Workplace] = []
+    stopping = Signal()
+
+    def one(site: SiteSettings) -> Report:
+        place = open_workplace(site, store, clock)
+        places.append(place)
+        if stopping.is_set():
+            place.hand_back()
+        return work(place)
 
     with ThreadPoolExecutor(max_workers=min(SITES_AT_ONCE, len(sites) or 1)) as pool:
-        return list(pool.map(one, sites))
+        reports = [pool.submit(one, site) for site in sites]
+        try:
+            return [report.result() for report in reports]
+        except KeyboardInterrupt:
+            stopping.set()
+            for place in places:
+                place.hand_back()
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
 def run_cycle(place: Workplace, jobs: Sequence[str] = tuple(JOBS)) -> Iterator[RunRecord]:
     """Runs jobs one after the other; what fails is tried again next time, and the others run all the same."""
     trace = new_trace()
     for job in jobs:
+        if place.stopping.is_set():
+            return
         yield run_job(place, job, JOBS[job], trace=trace)
 
 

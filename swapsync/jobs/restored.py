@@ -8,7 +8,7 @@ cleared: it ends with these returns (docs/decisions/0017).
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -23,12 +23,13 @@ from swapsync.domain.catalogue import Code
 from swapsync.jobs.transactions import Transaction, read_transaction
 from swapsync.jobs.workplace import Workplace
 from swapsync.store import exceptions
-from swapsync.store.cases import credit_notes
+from swapsync.store.backup import LastKnown
+from swapsync.store.cases import credit_note_lines, credit_notes
 from swapsync.store.db import Store, chunks
 from swapsync.store.events import Event, record_events
 from swapsync.store.exceptions import Sighting
 from swapsync.store.outbox import Kind, outbox, postpone_look
-from swapsync.store.runs import runs, sites
+from swapsync.store.runs import first_run, lock_site, runs, set_last_credit_number, sites
 from swapsync.store.staging import returns
 
 SUBJECT = "restored:"
@@ -36,18 +37,24 @@ FORGOTTEN = "restored"
 """Who may have sent a credit that was not sent in the backup: it is never withdrawn as one that nobody was given."""
 
 
-def mark_restored(store: Store, now: datetime, actor: str, *, numbers: dict[str, int], site: str | None = None) -> None:
+def mark_restored(
+    store: Store, now: datetime, actor: str, *, known: Mapping[str, LastKnown], site: str | None = None
+) -> None:
     """Notes that the store was restored, for every site or one.
 
-    ``numbers``: the highest credit note number known to be given out, by site; numbering goes on after it. What can't
-    be looked for outside (restocks, reports to Swap) counts as never tried, so that it is held before it is sent.
+    ``known``: by site, of all that may have run since the backup. Numbering goes on after the last credit note; a site
+    that the backup doesn't know is noted with its cut-over moment. What can't be looked for outside (restocks, reports
+    to Swap) counts as never tried, so that it is held before it is sent.
     """
     of_site = sites.c.slug == site if site else sites.c.slug.is_not(None)
     with store.transaction() as connection:
+        for slug, last in known.items():
+            if site in (None, slug):
+                first_run(connection, slug, last.effects_from, now)
         for row in connection.execute(select(sites).where(of_site)).all():
-            last = max(row.last_credit_number, numbers.get(row.slug, 0))
+            last_number = max(row.last_credit_number, known[row.slug].last_credit_number if row.slug in known else 0)
             connection.execute(
-                update(sites).where(sites.c.slug == row.slug).values(restored_at=now, last_credit_number=last)
+                update(sites).where(sites.c.slug == row.slug).values(restored_at=now, last_credit_number=last_number)
             )
             connection.execute(
                 update(outbox)
@@ -60,7 +67,7 @@ def mark_restored(store: Store, now: datetime, actor: str, *, numbers: dict[str,
                 .where(outbox.c.site == row.slug, outbox.c.kind == Kind.CREDIT, outbox.c.state != "sent")
                 .values(claimed_by=FORGOTTEN, claimed_until=None)
             )
-            detail = f"restored from a backup; credit notes go on after number {last}"
+            detail = f"restored from a backup; credit notes go on after number {last_number}"
             record_events(connection, row.slug, [Event("staff", "store_restored", detail, actor=actor)], now)
 
 
@@ -113,6 +120,8 @@ class Look:
     standing: list[Row[Any]] = field(default_factory=list)
     held: list[Row[Any]] = field(default_factory=list)
     unread: list[tuple[Row[Any], str]] = field(default_factory=list)
+    numbers: dict[str, str] = field(default_factory=dict)
+    """Of those there already, under which number each stands, where that is not the one that it has here."""
     looked_at: set[str] = field(default_factory=set)
     sightings: list[Sighting] = field(default_factory=list)
 
@@ -147,19 +156,28 @@ def look_for_credits(place: Workplace, rows: Sequence[Row[Any]]) -> Look:
             continue
         look.looked_at.add(row.return_id)
         ours = [each for each in found if _is_of(each, row.return_id)]
-        clash = _clash(known[row.return_id], ours)
+        there = next((each for each in ours if each.platform_id == row.effect_key), None)
+        clash = _clash(known[row.return_id], ours) or (there and _foreign_number(place, row, there))
         if clash:
             look.held.append(row)
             look.sightings.append(_sighting(row, clash))
-        elif any(each.platform_id == row.effect_key for each in ours):
-            look.standing.append(row)
-        else:
+        elif there is None:
             look.to_send.append(row)
+        else:
+            look.standing.append(row)
+            if there.credit_note not in ("", _number(row)):
+                look.numbers[row.effect_key] = there.credit_note
     return look
 
 
 def note_look(connection: Connection, place: Workplace, look: Look) -> None:
-    """Opens and closes the exceptions about what stands there, and puts off what was not to be sent."""
+    """Opens and closes the exceptions about what stands there, and puts off what was not to be sent.
+
+    A credit that stands there keeps the number under which its buyer has it.
+    """
+    for row in look.standing:
+        if row.effect_key in look.numbers:
+            _renumber(connection, place, row, look.numbers[row.effect_key])
     held = [(row, "held: SparkLayer holds other credits of this return") for row in look.held]
     for row, reason in [*held, *look.unread]:
         postpone_look(connection, row, reason, place.clock.now())
@@ -219,6 +237,40 @@ def _clash(known: dict[str, Row[Any]], ours: Sequence[Transaction]) -> str:
             *(["one of them stands there more than once"] if twice else []),
         ]
     )
+
+
+def _foreign_number(place: Workplace, row: Row[Any], there: Transaction) -> str:
+    """Why the number under which a credit stands there can't be its number here, in words; blank if it can."""
+    if there.credit_note in ("", _number(row)):
+        return ""
+    c = credit_notes.c
+    with place.store.reading() as connection:
+        taken = connection.execute(select(c.number).where(c.site == place.slug, c.number == there.credit_note)).first()
+    ours = re.fullmatch(rf"{re.escape(place.site.credit_note_prefix)}\d{{6,9}}", there.credit_note)
+    if ours and not taken:
+        return ""
+    return f"{there.platform_id} is credit note {there.credit_note} there, which is another one here or none of ours"
+
+
+def _renumber(connection: Connection, place: Workplace, row: Row[Any], number: str) -> None:
+    before = _number(row)
+    for document in (credit_notes, credit_note_lines):
+        of_number = and_(document.c.site == place.slug, document.c.number == before)
+        connection.execute(update(document).where(of_number).values(number=number))
+    payload = row.payload | {"details": row.payload["details"] | {"credit_note": number}}
+    connection.execute(update(outbox).where(outbox.c.id == row.id).values(payload=payload))
+    last = int(number.removeprefix(place.site.credit_note_prefix))
+    set_last_credit_number(connection, place.slug, max(last, lock_site(connection, place.slug)))
+    event = Event(
+        *("sparklayer", "credit_note_renumbered", f"{before} is {number}: so it stands on {row.target}", row.return_id),
+        before={"credit_note": before},
+        after={"credit_note": number},
+    )
+    record_events(connection, place.slug, [event], place.clock.now())
+
+
+def _number(row: Row[Any]) -> str:
+    return str(row.payload["details"]["credit_note"])
 
 
 def _same(note: Row[Any], transaction: Transaction) -> bool:

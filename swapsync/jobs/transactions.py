@@ -12,7 +12,8 @@ from swapsync.connectors.reading import shown, text
 class Transaction:
     """A payment or refund as it stands on an order; ``total`` is None when it can't be read.
 
-    ``written`` is the total as it came, for people to read; ``currency`` is blank when the row doesn't say.
+    ``written`` is the total as it came, for people to read. ``currency`` and ``credit_note``, the number of our
+    document, are blank when the row doesn't say.
     """
 
     platform_id: str
@@ -20,6 +21,7 @@ class Transaction:
     currency: str
     applied: bool
     written: str
+    credit_note: str
 
 
 def read_transaction(row: Mapping[str, Any]) -> Transaction:
@@ -36,4 +38,5 @@ def read_transaction(row: Mapping[str, Any]) -> Transaction:
         text(currency).strip().upper(),
         row.get("apply_to_balance") is True,
         shown(number),
+        text(details.get("credit_note")) if isinstance(details := row.get("full_transaction"), dict) else "",
     )

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from threading import Event as Signal
 
 from sqlalchemy import Connection as SqlConnection
 
@@ -46,6 +47,8 @@ class Workplace:
     clock: Clock
     effects_from: datetime
     lease: Lease | None = None
+    stopping: Signal = field(default_factory=Signal)
+    """Set once nothing is to be begun here any more."""
 
     @property
     def slug(self) -> str:
@@ -74,6 +77,7 @@ class Workplace:
 
     def hand_back(self) -> None:
         """Has what is being done here end with the call that is under way; what is left is for the next run."""
+        self.stopping.set()
         for side in (self.swap, self.sparklayer):
             side.stop("not called, as this worker is stopping; the next run goes on from here")
 

@@ -3,10 +3,10 @@
 import os
 import shutil
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 from swapsync.store.db import BACKUP, HEAD, Store
@@ -22,6 +22,14 @@ class Copy:
 
     revision: str
     counts: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class LastKnown:
+    """What is known of a site from elsewhere than the backup: its last credit note number, and its cut-over moment."""
+
+    last_credit_number: int
+    effects_from: datetime
 
 
 def back_up(store: Store, target: Path) -> Copy:
@@ -80,17 +88,19 @@ def verify(file: Path) -> Copy:
         raise BackupError(f"{file} holds no store of swapsync: {error}") from None
 
 
-def restore(database: Path, file: Path, now: datetime, mark: Callable[[Store, dict[str, int]], None]) -> Path | None:
+def restore(
+    database: Path, file: Path, now: datetime, mark: Callable[[Store, Mapping[str, LastKnown]], None]
+) -> Path | None:
     """Puts a verified copy in the place of a store; returns where the one that was there is kept, None if none was.
 
-    ``mark`` is given the copy, upgraded but not in place yet, and the last credit note numbers, by site, of the store
-    that it replaces. Raises BackupError, and changes nothing, when the copy can't be used or a worker is running.
+    ``mark`` is given the copy, upgraded but not in place yet, and what the store that it replaces says of its sites.
+    Raises BackupError, and changes nothing, when the copy can't be used or a worker is running.
     """
     copy = verify(file)
     if copy.revision > HEAD:
         raise BackupError(f"{file} has schema {copy.revision}, this swapsync knows {HEAD}: install a newer swapsync")
     standing = database.exists() and database.stat().st_size > 0
-    numbers = _close_down(database) if standing else {}
+    replaced = _close_down(database) if standing else {}
     part = database.with_name(f"{database.name}.restoring")
     part.unlink(missing_ok=True)
     shutil.copyfile(file, part)
@@ -98,7 +108,7 @@ def restore(database: Path, file: Path, now: datetime, mark: Callable[[Store, di
     store = Store(f"sqlite:///{part}")
     try:
         store.upgrade()
-        mark(store, numbers)
+        mark(store, replaced)
         store.put_in_place()
     except BaseException:
         store.close()
@@ -114,17 +124,20 @@ def restore(database: Path, file: Path, now: datetime, mark: Callable[[Store, di
     return kept
 
 
-def _close_down(database: Path) -> dict[str, int]:
-    """Makes one file of the store that is to be replaced; returns its last credit note numbers.
+def _close_down(database: Path) -> dict[str, LastKnown]:
+    """Makes one file of the store that is to be replaced; returns what it says of its sites.
 
     Only the last connection may do that, so a worker that has the store open is noticed. A store too damaged to be read
     is taken as it is.
     """
     try:
         with closing(sqlite3.connect(database, timeout=1)) as connection:
-            numbers = dict(connection.execute("SELECT slug, last_credit_number FROM site"))
+            rows = connection.execute("SELECT slug, last_credit_number, effects_from FROM site").fetchall()
             connection.execute("PRAGMA journal_mode = DELETE")
-            return numbers
+            return {
+                slug: LastKnown(number, datetime.fromisoformat(moment).replace(tzinfo=UTC))
+                for slug, number, moment in rows
+            }
     except sqlite3.OperationalError as error:
         if "locked" in str(error):
             raise BackupError("a worker has the store open: stop the daemon and every command first") from None

@@ -25,7 +25,7 @@ def place_of(store: Store) -> Path:
 
 
 def put_back(database: Path, file: Path) -> Path | None:
-    return restore(database, file, NOW, lambda copy, numbers: mark_restored(copy, NOW, "kim", numbers=numbers))
+    return restore(database, file, NOW, lambda copy, known: mark_restored(copy, NOW, "kim", known=known))
 
 
 def last_number(database: Path) -> int:

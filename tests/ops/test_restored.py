@@ -1,18 +1,19 @@
 """The danger of a restore: what was done since the backup is not done a second time."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
 from swapsync.connectors.sparklayer import OrderRef
+from swapsync.jobs.corrections import void_credit_note
 from swapsync.jobs.restored import mark_restored
 from swapsync.jobs.rulings import rule
 from swapsync.jobs.workplace import Workplace
 from swapsync.sandbox.faults import Fault
 from swapsync.sandbox.world import World
 from swapsync.store import outbox
-from swapsync.store.backup import back_up, restore
+from swapsync.store.backup import LastKnown, back_up, restore
 from swapsync.store.cases import credit_notes
 from swapsync.store.db import Store
 from tests.conftest import Desk, FixedClock, run
@@ -33,8 +34,8 @@ def backed_up(desk: Desk, store: Store, tmp_path: Path, clock: FixedClock) -> Ca
             clock.forward(days=1)
             store.close()
 
-            def mark(copy: Store, numbers: dict[str, int]) -> None:
-                mark_restored(copy, clock.now(), "kim", numbers=numbers)
+            def mark(copy: Store, known: Mapping[str, LastKnown]) -> None:
+                mark_restored(copy, clock.now(), "kim", known=known)
 
             restore(Path(str(store.engine.url.database)), file, clock.now(), mark)
             clock.forward(minutes=1)
@@ -54,6 +55,36 @@ def returned_and_received(world: World, place: Workplace) -> None:
 def outside(world: World) -> tuple[object, ...]:
     """Everything that money, sellable stock and notes come to on the other side."""
     return s.credits(world), s.levels(world)["default"], s.tokens(world), world.sparklayer.balance(s.BUYER)
+
+
+@s.one_store_is_enough
+def test_a_site_whose_first_run_came_after_the_backup_looks_first_too(
+    world: World, desk: Desk, store: Store, tmp_path: Path, clock: FixedClock
+) -> None:
+    back_up(store, tmp_path / "empty.db")
+    s.order(world)
+    s.returned(world, **s.APPROVED)
+    place = desk(restock_on="swap_approved")
+    run(place)
+    before = outside(world)
+    assert len(s.credits(world)) == 1
+    cut_over = place.effects_from
+    clock.forward(days=1)
+    store.close()
+    where = Path(str(store.engine.url.database))
+    restore(
+        where,
+        tmp_path / "empty.db",
+        clock.now(),
+        lambda copy, known: mark_restored(copy, clock.now(), "kim", known=known),
+    )
+
+    place = desk(restock_on="swap_approved")
+    run(place)
+
+    assert outside(world) == before
+    assert place.effects_from == cut_over
+    assert s.open_codes(place) == ["RESTOCK_UNCERTAIN"]
 
 
 @s.one_store_is_enough
@@ -78,7 +109,42 @@ def test_credit_restock_and_note_that_the_store_forgot_are_not_made_again(
 
     assert outside(world) == done
     assert s.open_codes(place) == ["RESTOCK_DRIFT", "RESTOCK_UNCERTAIN"]  # here the units still wait in inspection
-    assert [note.state for note in s.documents(place)] == ["delivered"]
+    assert [(note.number, note.state) for note in s.documents(place)] == [("CN-000001", "delivered")]
+    assert s.document_lines(place) == [("MUG", 4, 4000, 800)]
+    [told] = [event for event in s.trail(place) if event.kind == "credit_note_renumbered"]
+    assert (told.before, told.after) == ('{"credit_note":"CN-000002"}', '{"credit_note":"CN-000001"}')
+    void_credit_note(place.store, place.site, "CN-000001", reason="wrong", actor="kim", now=clock.now())
+    run(place)
+    there = world.sparklayer.transactions("5001")
+    assert [each["full_transaction"]["credit_note"] for each in there] == ["CN-000001", "CN-000003"]
+
+
+@s.one_store_is_enough
+@pytest.mark.parametrize("number", ["CN-000041", "INV-7", "CN-41'"])
+def test_a_credit_that_stands_there_under_anothers_number_is_a_persons_to_decide(
+    desk: Desk, world: World, clock: FixedClock, backed_up: Callable[[], Restore], number: str
+) -> None:
+    returned_and_received(world, desk())
+    put_back = backed_up()
+    s.found(desk(), "sellable", 4)
+    run(desk())
+    place = put_back()
+    [transaction] = world.sparklayer.transactions("5001")
+    key = world.sparklayer.find_purchase("platform", "5001")
+    assert key
+    world.sparklayer.put_transaction(
+        key, transaction | {"full_transaction": transaction["full_transaction"] | {"credit_note": number}}
+    )
+    with place.store.transaction() as connection:
+        row = {"number": "CN-000041", "platform_id": "swap:R9:credit:1", "return_id": "R9", "issued_at": clock.now()}
+        connection.execute(credit_notes.insert().values(site="default", state="delivered", **row))
+
+    s.found(place, "sellable", 4)
+    run(place)
+
+    [held] = [row for row in s.open_exceptions(place) if row.code == "CREDIT_MISALIGNED"]
+    assert f"is credit note {number} there, which is another one here or none of ours" in held.detail
+    assert [note.state for note in s.documents(place) if note.return_id == "R1"] == ["pending"]
 
 
 @s.one_store_is_enough
@@ -287,7 +353,7 @@ def test_a_store_restored_by_other_means_is_told_so(desk: Desk, world: World, cl
     forgotten = {"platform_id": "swap:R1:credit:7", "total_minor": -1200, "currency": "GBP", "details": {}}
     place.sparklayer.put_transaction(OrderRef("platform", "5001"), **forgotten)
 
-    mark_restored(place.store, clock.now(), "kim", numbers={"default": 41})
+    mark_restored(place.store, clock.now(), "kim", known={"default": LastKnown(41, clock.now())})
     clock.forward(minutes=1)
     s.found(place, "sellable", 4)
     run(place)
@@ -306,7 +372,7 @@ def test_a_credit_that_had_been_refused_before_the_backup_may_stand_by_now_and_i
     world.faults.add(Fault(kind="status", status=422, path_contains="/transactions"))
     s.found(place, "sellable", 4)
     run(place)
-    mark_restored(place.store, clock.now(), "kim", numbers={})
+    mark_restored(place.store, clock.now(), "kim", known={})
     clock.forward(hours=1)
     world.swap.change_return("R1", return_status="Cancelled")
     run(place)

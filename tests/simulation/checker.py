@@ -1,5 +1,6 @@
 """Compares both remote sides and the store with what should be. A checker that can't fail is a defect: see mutants/."""
 
+import re
 from collections import Counter, defaultdict
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -57,19 +58,25 @@ class Checker:
         twice = [token for token, times in tokens.items() if times > 1]
         ensure(not twice, f"notes stand twice on #{number}: {twice}")
         place = stage.orders[number].place
+        given_back = self._given_back()
         for transaction in sparklayer.transactions(f"50{number}"):
             key, total = transaction["platform_id"], transaction["total"]
             ensure(self._seen_credits.setdefault(key, total) == total, f"{key} changed from {self._seen_credits[key]}")
             ensure(place.method in ("on_account", "invoice"), f"{key}: a credit on a {place.method} order")
-            ensure(Decimal(total["number"]) < 0 and transaction["apply_to_balance"], f"{key}: {transaction}")
-            rma = next((r for r in stage.rmas.values() if key.startswith(f"swap:{r.id}:credit:")), None)
+            void = ":void:" in key
+            counts = transaction["apply_to_balance"]
+            ensure((Decimal(total["number"]) < 0) is not void, f"{key}: {transaction}")
+            ensure(counts or void or key in given_back, f"{key} does not count: {transaction}")
+            ensure(not (counts and void), f"{key} counts: {transaction}")
+            rma = next((r for r in stage.rmas.values() if re.match(f"swap:{r.id}:(credit|void):", key)), None)
             ensure(rma is not None and rma.order == number, f"{key} on #{number} is no credit of a return of it")
             assert rma is not None
             row = rma.standing or stage.world.swap.get_return(rma.id)
             confirmed = row["return_status"] == "Closed" and row["delivery_status"] == "Delivered"
             ensure(bool(rma.found) or (confirmed and stage.rules.settle_on == "swap_closed"), f"{key} before receipt")
         gross = sum(line.net + line.tax for line in place.lines)
-        credited = -sum(Decimal(t["total"]["number"]) for t in sparklayer.transactions(f"50{number}"))
+        standing = sparklayer.transactions(f"50{number}")
+        credited = -sum(Decimal(t["total"]["number"]) for t in standing if t["apply_to_balance"])
         ensure(credited <= amount(gross, place.currency), f"#{number} is worth {gross} and got {credited} back")
 
     def _watermarks(self) -> None:
@@ -148,9 +155,21 @@ class Checker:
         counts: Counter[str] = Counter()
         due: dict[int, dict[str, Decimal]] = defaultdict(dict)
         names: dict[str, Any] = {}
+        given_back = self._given_back()
         for note in self._rows(credit_notes, credit_notes.c.number):
             rma = stage.rmas[int(note.return_id[1:])]
             place = stage.orders[rma.order].place
+            names[note.platform_id] = note
+            if note.kind == "void":
+                for row in lines[note.number]:
+                    target = rma.lines[int(row.line_id.rpartition("-")[2]) - 1]
+                    assert target is not None
+                    units[rma.order, target] -= row.quantity
+                    value[rma.order, target, "net"] -= row.net
+                    value[rma.order, target, "tax"] -= row.tax
+                ensure(note.state == "delivered", f"{note.number} is {note.state}")
+                due[rma.order][note.platform_id] = amount(note.net + note.tax, place.currency)
+                continue
             counts[rma.id] += 1
             total = 0
             for row in lines[note.number]:
@@ -168,17 +187,20 @@ class Checker:
                 note.platform_id == f"swap:{rma.id}:credit:{counts[rma.id]}",
                 f"{note.number} is credit {counts[rma.id]} of {rma.id} and goes by {note.platform_id}",
             )
-            ensure(note.state == "delivered", f"{note.number} is {note.state}")
+            state = "void" if note.platform_id in given_back else "delivered"
+            ensure(note.state == state, f"{note.number} is {note.state}, should be {state}")
             due[rma.order][note.platform_id] = -amount(total, place.currency)
-            names[note.platform_id] = note
         numbers = sorted(int(note.number.rpartition("-")[2]) for note in names.values())
-        ensure(numbers == list(range(1, len(numbers) + 1)), f"credit note numbers have gaps: {numbers}")
+        gaps = numbers != list(range(1, len(numbers) + 1))
+        ensure(not gaps or stage.restored, f"credit note numbers have gaps: {numbers}")
         for order in stage.orders:
             standing = stage.world.sparklayer.transactions(f"50{order}")
             got = {row["platform_id"]: Decimal(row["total"]["number"]) for row in standing}
             ensure(got == due[order], f"#{order} has transactions {got}, should have {due[order]}")
             for row in standing:
-                self._po_number(order, row, names[row["platform_id"]])
+                key = row["platform_id"]
+                ensure(row["apply_to_balance"] is not (":void:" in key or key in given_back), f"at rest: {row}")
+                self._po_number(order, row, names[key])
 
     def _po_number(self, order: int, transaction: Any, note: Any) -> None:
         place = self.stage.orders[order].place
@@ -186,6 +208,8 @@ class Checker:
         ever = {place.po, "PO-9", "PO-10"}
         ensure(said in ever and (said or not place.po), f"{note.number} carries PO {said!r} for one of {ever}")
         ensure(said == note.po_number, f"{note.number} has PO {note.po_number!r}, its transaction {said!r}")
+        number = transaction["full_transaction"]["credit_note"]
+        ensure(number == note.number, f"{transaction['platform_id']} is {note.number} here and {number} there")
 
     def _exceptions(self, expected: dict[str, Expected]) -> None:
         got = set()
@@ -206,7 +230,9 @@ class Checker:
             if event["event_type"] == "note"
         }
         want = {token for say in expected.values() for token in say.notes}
-        want |= {f"swap:{note.return_id}:credited:{note.n}" for note in self._rows(credit_notes)}
+        want |= {
+            f"swap:{note.return_id}:credited:{note.n}" for note in self._rows(credit_notes) if note.kind == "credit"
+        }
         may = want | {token for say in expected.values() for token in say.maybe_notes}
         ensure(want <= got, f"notes are missing: {sorted(want - got)}")
         ensure(got <= may, f"notes too many: {sorted(got - may)}")
@@ -244,12 +270,25 @@ class Checker:
     # -- questions ---------------------------------------------------------------------------------------------------
 
     def paid(self) -> dict[tuple[str, int], int]:
-        """Units that credit notes cover, by return and line."""
-        of = {row.number: row.return_id for row in self._rows(credit_notes)}
+        """Units that credit notes cover, by return and line; 0 where they were voided."""
+        of = {row.number: row for row in self._rows(credit_notes)}
         units: Counter[tuple[str, int]] = Counter()
         for row in self._rows(credit_note_lines):
-            units[of[row.number], int(row.line_id.rpartition("-")[2]) - 1] += row.quantity
+            note = of[row.number]
+            line = int(row.line_id.rpartition("-")[2]) - 1
+            units[note.return_id, line] += row.quantity if note.kind == "credit" else -row.quantity
         return dict(units)
+
+    def last_credit(self, rma: Rma) -> str:
+        """The number of the last credit of a return; blank for none."""
+        notes = [row for row in self._rows(credit_notes, credit_notes.c.number) if row.return_id == rma.id]
+        return str(notes[-1].number) if notes else ""
+
+    def _given_back(self) -> set[str]:
+        """The transaction ids of the credits that were voided."""
+        notes = self._rows(credit_notes)
+        voided = {note.voids for note in notes}
+        return {note.platform_id for note in notes if note.number in voided}
 
     def began(self) -> bool:
         """Whether a worker has ever started."""

@@ -51,6 +51,7 @@ FAMILIES = {
     "restarted": "begin",
     "stall": "begin",
     "clock": "begin",
+    "unreadable": "reading",
     "full": "commit",
     "unheard": "commit",
     "stall_answer": "answer",
@@ -77,6 +78,7 @@ class Fault:
     The machine: ``stall`` (at begin) and ``stall_answer`` (before an answer is read): it stands still for minutes, its
     heartbeat too, while the other one goes on. ``clock`` (at begin): its clock jumps, and is so many ``seconds`` ahead
     of the true time from then on, or behind it.
+    Reads of the store: ``unreadable``.
     Transactions: ``locked`` and ``restarted`` (at begin), ``full`` (at commit: rolled back), ``unheard`` (at commit:
     committed, but the worker hears of a broken connection).
     """
@@ -371,7 +373,11 @@ class Disk:
         connection.execute("PRAGMA busy_timeout = 100")
 
     def _begin(self, connection: Any) -> None:
-        if self.process is None or connection.get_execution_options().get("swapsync_reading"):
+        if self.process is None:
+            return
+        if connection.get_execution_options().get("swapsync_reading"):
+            if self.process.meets("reading"):
+                raise _broken("disk I/O error")
             return
         fault = self.process.reach("begin")
         if fault and fault.kind == "locked":
@@ -421,15 +427,18 @@ class Process:
             raise Died
         if self.baton is not None and family != "commit":
             self.baton.offer(self)
+        fault = self.meets(family)
+        if fault and fault.kind in ("stall", "stall_answer"):
+            self._stall()
+        if fault and fault.kind == "clock":
+            self.clock.offset = timedelta(seconds=fault.seconds)
+        return fault
+
+    def meets(self, family: str) -> Fault | None:
+        """Counts what a process does of a family; returns the fault that waits there."""
         count = self.counts[family] = self.counts.get(family, 0) + 1
-        for fault in self.plan.faults:
-            if fault.family == family and fault.at <= count < fault.at + fault.times:
-                if fault.kind in ("stall", "stall_answer"):
-                    self._stall()
-                if fault.kind == "clock":
-                    self.clock.offset = timedelta(seconds=fault.seconds)
-                return fault
-        return None
+        waiting = (f for f in self.plan.faults if f.family == family and f.at <= count < f.at + f.times)
+        return next(waiting, None)
 
     def _stall(self) -> None:
         self.clock.stalled = True

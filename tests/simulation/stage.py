@@ -20,8 +20,10 @@ from swapsync import daemon
 from swapsync.connectors import swap
 from swapsync.domain.catalogue import Code
 from swapsync.jobs import delivery, poll_orders, poll_returns, push_restocks, reconcile
+from swapsync.jobs.corrections import VoidRefused, void_credit_note
 from swapsync.jobs.cycle import JOBS
 from swapsync.jobs.inspection import Entry, record_findings
+from swapsync.jobs.restored import mark_restored
 from swapsync.jobs.rulings import RulingRefused, rule
 from swapsync.sandbox.server import API_KEY, CLIENT_ID, CLIENT_SECRET, SITE_ID, STORE_ID
 from swapsync.sandbox.world import (
@@ -32,12 +34,14 @@ from swapsync.sandbox.world import (
     purchase_row,
     return_line,
     return_row,
+    spark_time,
     stable_uuid,
     swap_time,
     variant_row,
 )
 from swapsync.settings import SiteSettings, load_settings
-from swapsync.store import leases
+from swapsync.store import controls, leases
+from swapsync.store.backup import back_up, restore
 from swapsync.store.db import Store
 from swapsync.store.exceptions import exceptions
 from tests.simulation.checker import Checker, Wrong
@@ -65,7 +69,9 @@ from tests.simulation.story import (
     Correct,
     Dusk,
     Find,
+    Forget,
     Old,
+    Pause,
     Place,
     Race,
     Rename,
@@ -78,6 +84,7 @@ from tests.simulation.story import (
     Step,
     Story,
     Travel,
+    Void,
     Withdraw,
 )
 
@@ -112,11 +119,15 @@ class Machines:
 
     def fresh(self) -> None:
         """An empty database with the schema."""
-        for store in (self.office, *(disk.store for disk in self.disks.values())):
-            store.engine.dispose()
+        self.let_go()
         for name in ("swapsync.db-wal", "swapsync.db-shm"):
             (self.folder / name).unlink(missing_ok=True)
         shutil.copyfile(self.folder / "template.db", self.database)
+
+    def let_go(self) -> None:
+        """Nobody has the database open any more."""
+        for store in (self.office, *(disk.store for disk in self.disks.values())):
+            store.engine.dispose()
 
     def site(self, options: dict[str, str], start: datetime) -> SiteSettings:
         """The site with these settings, each job due every half hour; what closed before ``start`` is settled."""
@@ -184,6 +195,8 @@ class Stage:
         self.sold: Counter[int] = Counter()
         self.levels_before: dict[int, int] = {}
         self.waiting: list[Find | Close] = []
+        self.paused: set[str] = set()
+        self.restored = False
         self.processes = 0
         self.heard: dict[str, dict[int, Answer]] = {"A": {}, "B": {}}
         self.checker = Checker(self)
@@ -254,24 +267,33 @@ class Stage:
                 payment_method=step.method,
                 customer_reference=step.po or None,
                 currency=step.currency,
-                placed=self.time.moment,
+                placed=self.time.moment - timedelta(seconds=step.late),
             )
         )
         goods = ", ".join(
             f"{line.quantity} {sku} for {amount(line.net, step.currency)} + {amount(line.tax, step.currency)}"
             for line, sku in zip(step.lines, skus, strict=True)
         )
-        self.tell(f"order #{step.order} placed: {goods} {step.currency}, {step.method}, PO {step.po or '(none)'}")
+        po = f"PO {step.po or '(none)'}{self._late(step)}"
+        self.tell(f"order #{step.order} placed: {goods} {step.currency}, {step.method}, {po}")
 
     @do.register
     def _(self, step: Revise) -> None:
         ordered = self.orders.get(step.order)
         if ordered is None:
             return
-        changes = {"customer_reference": step.po} if step.po else {}
+        changes: dict[str, Any] = {"customer_reference": step.po} if step.po else {}
+        before = parse_moment(self.world.sparklayer.purchases[f"50{step.order}"]["dates"]["updated_at"])
+        assert before is not None
+        at = max(self.time.moment - timedelta(seconds=step.late), before + timedelta(seconds=1))
+        changes["dates"] = {"updated_at": spark_time(min(at, self.time.moment))}
         self.world.sparklayer.change_purchase(f"50{step.order}", **changes)
         self.orders[step.order] = replace(ordered, po=step.po or ordered.po)
-        self.tell(f"order #{step.order} touched{f', PO {step.po}' if step.po else ''}")
+        self.tell(f"order #{step.order} touched{f', PO {step.po}' if step.po else ''}{self._late(step)}")
+
+    @staticmethod
+    def _late(step: Step) -> str:
+        return f", shown {step.late} s late" if step.late else ""
 
     @do.register
     def _(self, step: Withdraw) -> None:
@@ -301,8 +323,7 @@ class Stage:
         self._put(step, sold, step.lines, odd=step.odd, buyer=step.buyer, created=self.time.moment, late=step.late)
         goods = ", ".join(f"{b.quantity} of line {b.line} by {b.by} as {b.return_type}" for b in step.lines)
         odd = f", odd {step.odd}" if step.odd else ""
-        late = f", shown {step.late} s late" if step.late else ""
-        self.tell(f"return r{step.ret} of #{step.order} announced by {step.buyer}: {goods}{odd}{late}")
+        self.tell(f"return r{step.ret} of #{step.order} announced by {step.buyer}: {goods}{odd}{self._late(step)}")
 
     @do.register
     def _(self, step: Old) -> None:
@@ -588,6 +609,56 @@ class Stage:
         self.checker.safety()
 
     @do.register
+    def _(self, step: Forget) -> None:
+        backup = self.machines.folder / "backup.db"
+        back_up(self.machines.office, backup)
+        self.do(Run(step.worker, step.plan))
+        self.machines.let_go()
+        now = self.time.moment
+        kept = restore(
+            self.machines.database,
+            backup,
+            now,
+            lambda copy, known: mark_restored(copy, now, "staff", known=known),
+        )
+        assert kept is not None
+        kept.unlink()
+        backup.unlink()
+        self.restored = True
+        self.tell("the store is restored from a backup of before that run")
+        self.do(Run("A", Plan()))
+
+    @do.register
+    def _(self, step: Pause) -> None:
+        if self.checker.began():
+            with self.machines.office.transaction() as connection:
+                controls.pause(connection, SITE, step.job, actor="staff", reason="stocktake", now=self.time.moment)
+            self.paused |= {step.job} if step.job else set(JOBS)
+            self.tell(f"paused: {step.job or 'all jobs'}")
+
+    def _resume(self) -> None:
+        with self.machines.office.transaction() as connection:
+            controls.resume(connection, SITE, ["", *JOBS], actor="staff", now=self.time.moment)
+        self.paused.clear()
+
+    @do.register
+    def _(self, step: Void) -> None:
+        rma = self.rmas.get(step.ret)
+        number = self.checker.last_credit(rma) if rma and rma.changed is None else ""
+        row = self._row(step.ret)
+        if rma is None or row is None or not number:
+            return
+        try:
+            void = void_credit_note(
+                self.machines.office, self.site, number, reason="wrong", actor="finance", now=self.time.moment
+            )
+        except VoidRefused as refusal:
+            self.tell(f"finance: {number} is not voided: {refusal}")
+            return
+        self._freeze(rma, row)
+        self.tell(f"finance: {number} of r{step.ret} voided by {void}")
+
+    @do.register
     def _(self, step: Race) -> None:
         processes = [self._process(worker, plan) for worker, plan in zip("AB", step.plans, strict=True)]
         Baton(step.turns).run(processes, self.site, self.world)
@@ -606,6 +677,8 @@ class Stage:
         self.tell(f"worker {process.name} ran {process.plan}: {'; '.join([*jobs, end])}")
         if process.wrong:
             raise Wrong(process.wrong)
+        if ran := [r.job for r in process.records if r.job in self.paused and r.status != "skipped"]:
+            raise Wrong(f"paused, and ran all the same: {ran}")
         if process.broke and not process.plan.faults:
             raise Wrong(f"a worker broke down without a fault: {process.broke}")
         if any("unexpectedly" in job or "Error:" in job for job in jobs) and not process.plan.faults:
@@ -614,6 +687,8 @@ class Stage:
     @do.register
     def _(self, step: Dusk) -> None:
         self.tell("dusk: no more faults")
+        if self.paused:
+            self._resume()
         self.world.swap.between_pages.clear()
         self.world.sparklayer.between_pages.clear()
         for left in reversed(range(QUIET_CYCLES)):

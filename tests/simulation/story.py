@@ -198,6 +198,28 @@ class Run(Step):
 
 
 @dataclass(frozen=True, slots=True)
+class Forget(Step):
+    """A worker runs; then a backup from before it is restored, and a worker runs that knows nothing of it."""
+
+    worker: str
+    plan: Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Pause(Step):
+    """Somebody pauses a job until dusk; blank: all of them."""
+
+    job: str
+
+
+@dataclass(frozen=True, slots=True)
+class Void(Step):
+    """Finance takes back the last credit of a return that was delivered."""
+
+    ret: int
+
+
+@dataclass(frozen=True, slots=True)
 class Race(Step):
     """Two workers run at the same time, interleaved as ``turns`` (a seed) decides."""
 
@@ -248,6 +270,7 @@ class _Teller:
     def __init__(self, seed: int) -> None:
         self.seed = seed
         self.random = Random(seed)
+        self.more = Random(f"more of {seed}")  # what came to be told later leaves the other stories as they are
         self.orders: dict[int, Place] = {}
         self.returns: dict[int, Announce] = {}
         self.unplaced: Place | None = None
@@ -283,6 +306,8 @@ class _Teller:
         for _ in range(self.random.choice([1, 1, 1, 2])):
             steps += self._day()
             steps.append(Dusk(wait=3600))
+        if self.more.random() < 0.3 and not self.calm:
+            steps = self._with_more(steps)
         return Story(self.seed, pick(STARTS), site, pick([2, 2, 3, 100]), pick([1, 2, 3, 100]), stock, tuple(steps))
 
     # -- the remote side ---------------------------------------------------------------------------------------------
@@ -423,6 +448,32 @@ class _Teller:
             life = r.choices(lives, [len(life) for life in lives])[0]
             told.append(replace(life.pop(0), wait=r.choice([0, 1, 30, 120, 600, 1800])))
         return told
+
+    def _with_more(self, steps: list[Step]) -> list[Step]:
+        """The same story with some of: an order that shows late, a pause, a restore, a void, a read that fails."""
+        r = self.more
+        told = [self._late(step) for step in steps]
+        for what in r.choices(["pause", "restore", "void", "read"], k=r.choice([1, 1, 2])):
+            runs = [n for n, step in enumerate(told) if isinstance(step, Run) and not step.plan.daemon_minutes]
+            came = [step.ret for step in told if isinstance(step, Close | Find)]
+            if what == "pause":
+                told.insert(r.randrange(len(told)), Pause(r.choice(["", *JOBS])))
+            elif what == "void" and came:
+                told[-1:-1] = [Run("A", Plan(), wait=600), Void(r.choice(came))]
+            elif what in ("restore", "read") and runs:
+                n = r.choice(runs)
+                run = told[n]
+                assert isinstance(run, Run)
+                unread = Fault(r.randint(1, 10), "unreadable", r.choice([1, 1, 2, 40]))
+                told[n] = {
+                    "restore": Forget(run.worker, run.plan, wait=run.wait),
+                    "read": replace(run, plan=replace(run.plan, faults=(*run.plan.faults, unread))),
+                }[what]
+        return told
+
+    def _late(self, step: Step) -> Step:
+        orders = isinstance(step, Place | Revise)
+        return replace(step, late=self.more.choice([200, 580])) if orders and self.more.random() < 0.3 else step
 
     def _two_at_the_notes(self) -> list[Step]:
         """A worker stands still over its notes while another takes over, or one comes by while a note is under way."""
