@@ -10,7 +10,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -33,6 +33,8 @@ from swapsync.store.runs import first_run, lock_site, runs, set_last_credit_numb
 from swapsync.store.staging import returns
 
 SUBJECT = "restored:"
+CLOCKS_APART = timedelta(minutes=5)
+"""So far Swap's clock, by which a return was submitted, may be ahead of ours, by which the store was restored."""
 FORGOTTEN = "restored"
 """Who may have sent a credit that was not sent in the backup: it is never withdrawn as one that nobody was given."""
 
@@ -74,13 +76,14 @@ def mark_restored(
 def touched(connection: Connection, site: str, return_ids: Iterable[str]) -> set[str]:
     """Which of these returns may have had effects that this store knows nothing of."""
     return {
-        return_id
+        row.return_id
         for part in chunks(sorted(set(return_ids)))
-        for return_id in connection.execute(
-            select(returns.c.return_id)
+        for row in connection.execute(
+            select(returns.c.return_id, returns.c.submitted_at, sites.c.restored_at)
             .join(sites, sites.c.slug == returns.c.site)
-            .where(returns.c.site == site, returns.c.return_id.in_(part), returns.c.submitted_at < sites.c.restored_at)
-        ).scalars()
+            .where(returns.c.site == site, returns.c.return_id.in_(part), sites.c.restored_at.is_not(None))
+        )
+        if row.submitted_at < row.restored_at + CLOCKS_APART
     }
 
 

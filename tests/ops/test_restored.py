@@ -1,6 +1,7 @@
 """The danger of a restore: what was done since the backup is not done a second time."""
 
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -272,6 +273,23 @@ def test_findings_entered_again_as_they_were_agree_by_themselves(
     assert "CREDIT_MISALIGNED" not in s.open_codes(place)
     assert [note.state for note in s.documents(place)] == ["delivered", "delivered"]
     assert len(s.tokens(world)) == len(set(s.tokens(world)))
+
+
+@s.one_store_is_enough
+def test_a_return_that_came_right_before_the_restore_by_a_clock_that_is_ahead_is_looked_for_too(
+    desk: Desk, world: World, clock: FixedClock, backed_up: Callable[[], Restore]
+) -> None:
+    desk()
+    put_back = backed_up()
+    s.order(world)
+    s.returned(world, **(s.DELIVERED | {"created": clock.now() + timedelta(days=1, minutes=4)}))
+    run(desk())
+    written = s.tokens(world)
+    assert len(written) == 2
+
+    run(put_back())
+
+    assert s.tokens(world) == written
 
 
 @s.one_store_is_enough

@@ -12,7 +12,7 @@ from swapsync.store.cases import credit_note_lines, credit_notes, movements
 from swapsync.store.exceptions import exceptions
 from swapsync.store.outbox import outbox
 from swapsync.store.runs import sites, watermarks
-from swapsync.store.staging import orders, returns
+from swapsync.store.staging import orders, returns, variant_skus
 from tests.simulation.reference import Expected, Model, Rma, amount, part
 
 if TYPE_CHECKING:
@@ -293,6 +293,11 @@ class Checker:
     def began(self) -> bool:
         """Whether a worker has ever started."""
         return bool(self._rows(sites))
+
+    def has_read(self, variant: int) -> bool:
+        """Whether the SKU that a variant has now was seen with it; nobody can know of one that went before that."""
+        sku = self.stage.skus[variant]
+        return any(row.variant_id == f"v{variant}" and row.sku == sku for row in self._rows(variant_skus))
 
     def is_credited(self, rma: Rma) -> bool:
         """Whether a credit of the return stands on its order."""

@@ -44,6 +44,7 @@ from swapsync.store import controls, leases
 from swapsync.store.backup import back_up, restore
 from swapsync.store.db import Store
 from swapsync.store.exceptions import exceptions
+from swapsync.store.outbox import GRACE
 from tests.simulation.checker import Checker, Wrong
 from tests.simulation.machine import (
     Answer,
@@ -538,7 +539,7 @@ class Stage:
 
     @do.register
     def _(self, step: Rename) -> None:
-        if step.sku in self.all_skus[step.variant]:
+        if step.sku in self.all_skus[step.variant] or not self.checker.has_read(step.variant):
             return
         self.levels_before.pop(step.variant, None)
         self.world.sparklayer.change_variant(f"v{step.variant}", sku=step.sku)
@@ -613,6 +614,9 @@ class Stage:
         backup = self.machines.folder / "backup.db"
         back_up(self.machines.office, backup)
         self.do(Run(step.worker, step.plan))
+        self.time.pass_(
+            GRACE.total_seconds()
+        )  # what was under way when the workers were stopped has arrived or never will
         self.machines.let_go()
         now = self.time.moment
         kept = restore(
