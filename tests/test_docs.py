@@ -221,6 +221,20 @@ def test_every_rule_of_the_table_lives_where_it_says_and_has_its_test() -> None:
             assert name in _top_level(ROOT / file), f"{number}: there is no {test}"
 
 
+def test_every_promise_and_every_fault_of_the_reliability_page_has_its_test() -> None:
+    rows = re.findall(r"^\| (.+) \| .+ \| (.+) \|$", _read("docs/reliability.md"), re.M)
+    told = {what: re.findall("`(.+?)`", tests) for what, tests in rows if "tests of its own" not in tests}
+    assert len(told) > 30
+    for what, tests in told.items():
+        if what in ("---", "what") or what.startswith("`make"):
+            continue
+        assert tests, f"{what}: no test"
+        for test in tests:
+            file, _, name = test.partition("::")
+            assert (ROOT / file).is_file(), f"{what}: there is no {file}"
+            assert not name or name in _top_level(ROOT / file), f"{what}: there is no {test}"
+
+
 def _rules() -> dict[str, tuple[list[str], list[str]]]:
     """What each row of docs/rules.md names: where the rule lives, and its tests."""
     rows = re.findall(r"^\| ([0-9T]+\.\d+) \| .+ \| (.+) \| (.+) \|$", _read("docs/rules.md"), re.M)
