@@ -24,7 +24,7 @@ from loguru import logger
 from sqlalchemy.exc import SQLAlchemyError
 
 from swapsync.clock import Clock
-from swapsync.jobs.alerts import EVERY_SECONDS, tell_everybody
+from swapsync.jobs.alerts import EVERY_SECONDS, Lookout
 from swapsync.jobs.cycle import HOLDER, JOBS, SITES_AT_ONCE, RunRecord, open_workplace, run_job
 from swapsync.jobs.timetable import due_after, trigger
 from swapsync.jobs.workplace import Workplace
@@ -133,9 +133,8 @@ def schedule(
             )
     if any(place.site.alert_urls.get_secret_value() for place in places):
         scheduler.add_job(
-            tell_everybody,
+            Lookout([place.site for place in places], places[0].store, places[0].clock).look,
             trigger(EVERY_SECONDS),
-            ([place.site for place in places], places[0].store, places[0].clock),
             id="alerts",
             misfire_grace_time=None,
             coalesce=True,

@@ -23,7 +23,7 @@ from loguru import logger
 from sqlalchemy import select
 
 from swapsync.daemon import VISIT, _Turns, schedule
-from swapsync.jobs.alerts import tell_everybody
+from swapsync.jobs.alerts import Lookout
 from swapsync.jobs.cycle import JOBS
 from swapsync.jobs.workplace import Workplace
 from swapsync.sandbox.demo_data import seed_demo
@@ -83,7 +83,8 @@ def test_trouble_is_looked_for_on_a_schedule_of_its_own_where_a_site_has_people_
 
     alerts = schedule([quiet, loud], Signal(), START).get_job("alerts")
 
-    assert (alerts.func, alerts.args) == (tell_everybody, ([quiet.site, loud.site], quiet.store, quiet.clock))
+    assert alerts.func.__name__ == "look"
+    assert alerts.func.__self__ == Lookout([quiet.site, loud.site], quiet.store, quiet.clock)
     assert (alerts.coalesce, alerts.max_instances, alerts.misfire_grace_time) == (True, 1, None)
     assert (alerts.trigger.interval, alerts.trigger.timezone) == (timedelta(minutes=1), UTC)
 

@@ -1,13 +1,14 @@
 """alerts: tells people of trouble that lasts, once, and once more when it is over.
 
 Trouble is derived from what is stored: a job that is late or keeps failing, a critical exception past its due time.
-A run that fails is counted and tells nobody by itself. The table ``alert`` holds what people were told.
+A run that fails is counted and tells nobody by itself. The table ``alert`` holds what people were told; that the store
+itself is away, a daemon has to remember.
 """
 
 import logging
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -21,7 +22,7 @@ from swapsync.jobs.cycle import HOLDER, JOBS
 from swapsync.jobs.timetable import due_after
 from swapsync.settings import SiteSettings
 from swapsync.store import leases
-from swapsync.store.db import Store, table
+from swapsync.store.db import Store, table, trouble
 from swapsync.store.exceptions import exceptions
 from swapsync.store.health import JobHealth, job_health
 from swapsync.store.tables import AlertRow
@@ -30,6 +31,8 @@ alerts = table(AlertRow)
 
 EVERY_SECONDS = 60
 """How often the daemon looks; from cron it is done at the end of ``sync``."""
+STORE_AWAY = timedelta(minutes=5)
+"""For so long the store may be away before people are told: it may only be restarting."""
 LINES = 20
 """So much trouble one message names; how much more there is, it says."""
 
@@ -42,8 +45,41 @@ class Trouble:
     detail: str
 
 
-def tell_everybody(sites: Sequence[SiteSettings], store: Store, clock: Clock) -> None:
-    """Tells each site's people what is new, or over. No trouble with it reaches the caller: it is logged."""
+@dataclass
+class Lookout:
+    """A daemon's look for trouble, time and again."""
+
+    sites: Sequence[SiteSettings]
+    store: Store
+    clock: Clock
+    away_since: datetime | None = None
+    told: set[str] = field(default_factory=set)
+    """The sites whose people know that the store is away."""
+
+    def look(self) -> None:
+        """Tells each site's people what is new, or over; also that the store has been away for a while."""
+        why = tell_everybody(self.sites, self.store, self.clock)
+        now = self.clock.now()
+        self.away_since = (self.away_since or now) if why else None
+        for site in self.sites:
+            if not site.alert_urls.get_secret_value():
+                continue
+            title = f"swapsync {site.slug}: the store is "
+            if self.away_since is None and site.slug in self.told:
+                if _send(site, f"{title}back", ["over: what waited is being done"], "success"):
+                    self.told.remove(site.slug)
+            elif self.away_since and now >= self.away_since + STORE_AWAY and site.slug not in self.told:
+                since = f"since {self.away_since:%Y-%m-%d %H:%M} UTC: {why}"
+                if _send(site, f"{title}away", [since, "nothing is read, credited or restocked meanwhile"], "failure"):
+                    self.told.add(site.slug)
+
+
+def tell_everybody(sites: Sequence[SiteSettings], store: Store, clock: Clock) -> str:
+    """Tells each site's people what is new, or over. No trouble with it reaches the caller: it is logged.
+
+    Returns what kept the store from being read, in a line; blank if nothing did.
+    """
+    away = ""
     for site in sites:
         if not site.alert_urls.get_secret_value():
             continue
@@ -55,9 +91,11 @@ def tell_everybody(sites: Sequence[SiteSettings], store: Store, clock: Clock) ->
                     with leases.kept(store, clock, lease):
                         _tell(site, store, clock)
             except SQLAlchemyError as problem:
-                logger.warning("alerts wait for the next look: {}", str(problem).splitlines()[0])
+                away = trouble(problem) or type(problem).__name__
+                logger.warning("alerts wait for the next look: {}", away)
             except Exception:  # noqa: BLE001 - alerting trouble must not stop a job; it is logged in full
                 logger.exception("alerts failed unexpectedly")
+    return away
 
 
 def find_trouble(connection: Connection, site: SiteSettings, now: datetime) -> list[Trouble]:
@@ -108,9 +146,9 @@ def _overdue(row: Row[Any]) -> str:
 def _tell(site: SiteSettings, store: Store, clock: Clock) -> None:
     now = clock.now()
     with store.transaction() as connection:
-        trouble = {each.name: each for each in find_trouble(connection, site, now)}
+        found = {each.name: each for each in find_trouble(connection, site, now)}
         standing = _standing(connection, site.slug)
-        new = [each for name, each in trouble.items() if name not in standing]
+        new = [each for name, each in found.items() if name not in standing]
         if new:
             connection.execute(
                 insert(alerts),
@@ -119,11 +157,11 @@ def _tell(site: SiteSettings, store: Store, clock: Clock) -> None:
                     for each in new
                 ],
             )
-        over = [row for name, row in standing.items() if name not in trouble]
+        over = [row for name, row in standing.items() if name not in found]
         _forget(connection, site.slug, [row.name for row in over if row.notified_at is None])
-        untold = {name for name, each in trouble.items() if name not in standing or standing[name].notified_at is None}
+        untold = {name for name, each in found.items() if name not in standing or standing[name].notified_at is None}
     told_and_over = [row for row in over if row.notified_at is not None]
-    details = [trouble[name].detail for name in trouble if name in untold]
+    details = [found[name].detail for name in found if name in untold]
     if details and _send(site, f"swapsync {site.slug}: {_count(len(details), 'problem')}", details, "failure"):
         with store.transaction() as connection:
             connection.execute(

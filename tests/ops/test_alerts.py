@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 from apscheduler.events import EVENT_JOB_EXECUTED
 from loguru import logger
-from sqlalchemy import insert, select
+from sqlalchemy import insert, select, text
 
 from swapsync.cli import main
 from swapsync.daemon import schedule
-from swapsync.jobs.alerts import LINES, alerts, tell_everybody
+from swapsync.jobs.alerts import LINES, Lookout, alerts, tell_everybody
 from swapsync.jobs.workplace import Workplace
 from swapsync.sandbox.faults import Fault
 from swapsync.sandbox.server import Sandbox
@@ -299,8 +299,6 @@ def test_a_store_that_fails_costs_the_alerts_of_that_moment_only(
     place = desk(alert_urls=inbox.url)
     run(place)
     clock.forward(hours=3)
-    from sqlalchemy import text
-
     with place.store.transaction() as connection:
         connection.execute(text("ALTER TABLE alert RENAME TO away"))
     tell(place)
@@ -310,6 +308,46 @@ def test_a_store_that_fails_costs_the_alerts_of_that_moment_only(
         connection.execute(text("ALTER TABLE away RENAME TO alert"))
     tell(place)
     assert len(inbox.taken()) == 1
+
+
+@one_store_is_enough
+def test_a_store_that_stays_away_is_told_by_the_daemon_once_and_once_more_when_it_is_back(
+    desk: Desk, clock: FixedClock, inbox: Inbox
+) -> None:
+    place = desk(alert_urls=inbox.url)
+    run(place)
+    inbox.messages.clear()
+    lookout = Lookout([place.site], place.store, clock)
+    with place.store.transaction() as connection:
+        connection.execute(text("ALTER TABLE lease RENAME TO away"))
+    for _ in range(5):
+        lookout.look()
+        clock.forward(minutes=1)
+    assert inbox.taken() == [], "it may only be restarting"
+
+    inbox.answer = 500
+    lookout.look()
+    inbox.answer = 200
+    for _ in range(3):
+        clock.forward(minutes=1)
+        lookout.look()
+    [(title, body)] = inbox.taken()
+    assert title == "swapsync default: the store is away"
+    assert body.splitlines() == [
+        "since 2026-03-10 12:00 UTC: the store failed: no such table: lease",
+        "nothing is read, credited or restocked meanwhile",
+    ]
+
+    with place.store.transaction() as connection:
+        connection.execute(text("ALTER TABLE away RENAME TO lease"))
+    for _ in range(2):
+        lookout.look()
+    assert [title for title, _ in inbox.taken()] == ["swapsync default: the store is back"]
+
+    with place.store.transaction() as connection:
+        connection.execute(text("ALTER TABLE lease RENAME TO away"))
+    lookout.look()
+    assert inbox.taken() == [], "a new trouble begins anew"
 
 
 @one_store_is_enough
