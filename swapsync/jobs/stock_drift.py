@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, insert, select
+from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
 from swapsync.domain.catalogue import Code
 from swapsync.domain.stock import ADJUSTED, Location
@@ -68,7 +68,8 @@ def written_levels(connection: Connection, site: str, skus: Sequence[str]) -> di
 def look_for_drift(place: Workplace, tally: Tally, *, at_all: bool = False) -> None:
     """Reads the levels that are due (``at_all``: every one we watch), and opens and closes RESTOCK_DRIFT.
 
-    What differs is looked at in every run until it agrees. A pair on which something is under way is left out.
+    What differs is looked at in every run until it agrees. A pair on which something is under way is left out; one that
+    can't be read is named, and looked at again in a day.
     """
     if place.site.stock_path == "none" or not place.site.push_restocks:
         return
@@ -96,6 +97,8 @@ def look_for_drift(place: Workplace, tally: Tally, *, at_all: bool = False) -> N
                 pair: level for pair, level in shown.items() if pair not in moving and before[pair] == after[pair]
             }
             _settle(connection, place, steady, after)
+            _put_off(connection, place, unread)
+        tally.remarks += [f"held against no ledger today: {refusal}" for refusal in unread.values()]
 
 
 def _pairs_to_look_at(connection: Connection, site: str, due_at: datetime | None) -> list[Pair]:
@@ -124,6 +127,16 @@ def _moving(connection: Connection, site: str) -> set[Pair]:
         (row.payload["sku"], row.payload["location"] if row.kind == Kind.STOCK_LEVEL else Location.INSPECTION)
         for row in rows
     }
+
+
+def _put_off(connection: Connection, place: Workplace, skus: Iterable[str]) -> None:
+    c = own_levels.c
+    for part in chunks(sorted(skus)):
+        connection.execute(
+            update(own_levels)
+            .where(c.site == place.slug, c.sku.in_(part))
+            .values(look_at=place.clock.now() + LOOK_EVERY)
+        )
 
 
 def _settle(connection: Connection, place: Workplace, shown: dict[Pair, int], expected: dict[Pair, int]) -> None:

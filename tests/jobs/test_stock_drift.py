@@ -72,6 +72,27 @@ def test_a_level_that_somebody_changed_is_shown_within_a_day_and_closes_when_it_
     assert s.open_codes(place) == []
 
 
+def test_a_level_that_can_not_be_read_is_named_and_looked_at_again_in_a_day(
+    place: Workplace, world: World, clock: FixedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(place.sparklayer, "stock_levels", lambda skus, ids: {(skus[0], ids[0]): None})
+        days_later(place, clock)
+        asked = Tally()
+        look_for_drift(place, asked, at_all=True)
+        assert asked.remarks == ['held against no ledger today: the stock level of SKU "MUG" can\'t be read']
+        assert s.open_codes(place) == []
+    world.sparklayer.set_level("MUG", "inspection", 7)
+
+    before = reads(world)
+    clock.forward(hours=1)
+    run(place)
+    assert reads(world) == before
+    days_later(place, clock)
+
+    assert s.open_codes(place) == ["RESTOCK_DRIFT"]
+
+
 def test_a_drift_that_grows_is_one_exception_with_a_count(place: Workplace, world: World, clock: FixedClock) -> None:
     for level in (7, 8):
         world.sparklayer.set_level("MUG", "inspection", level)
