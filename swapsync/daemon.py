@@ -54,12 +54,15 @@ def run_daemon(
     turn is not begun. A second signal ends the process at once. To be called from the main thread.
     ``health_address``: where health and metrics are answered, nowhere without it; raises AddressUnusable.
     """
-    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)  # the threads to come inherit it: sigwait gets the signal
-    stopping = Signal()
-    places = [open_workplace(site, store, clock) for site in sites]
-    scheduler = schedule(places, stopping, clock.now())
-    with _answering(health_address, sites, store, clock, scheduler):
-        return _run_until_signal(scheduler, places, stopping)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)  # what threads inherit: sigwait gets the signal
+    try:
+        stopping = Signal()
+        places = [open_workplace(site, store, clock) for site in sites]
+        scheduler = schedule(places, stopping, clock.now())
+        with _answering(health_address, sites, store, clock, scheduler):
+            return _run_until_signal(scheduler, places, stopping)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _answering(

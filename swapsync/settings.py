@@ -482,6 +482,10 @@ class SiteSettings(_Frozen):
         default=5, ge=1, description="how many runs of a job must fail in a row before people are told"
     )
 
+    def credit_note_number(self, n: int) -> str:
+        """The number of the site's n-th credit note."""
+        return f"{self.credit_note_prefix}{n:06d}"
+
     @field_validator("sellable_location", "damaged_location")
     @classmethod
     def _locations_differ(cls, value: str, info: ValidationInfo) -> str:

@@ -109,7 +109,9 @@ def test_a_signal_ends_it_with_the_call_that_is_under_way_and_the_next_one_has_i
     environ = environment(server, database_url)
     begun = [sys.executable, "-m", "swapsync", "sync"]
     process = subprocess.Popen(begun, env=environ, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    give_up = time.monotonic() + DEADLINE
     while not world.calls("GET", "/returns"):
+        assert time.monotonic() < give_up
         time.sleep(0.01)
 
     process.send_signal(stop)

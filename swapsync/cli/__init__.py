@@ -2,7 +2,6 @@
 
 import atexit
 import gc
-import signal
 import sys
 from typing import Annotated, NoReturn
 
@@ -81,12 +80,10 @@ def _is_text(argument: str) -> bool:
 def main() -> NoReturn:
     """The entry point.
 
-    Exit codes: 0 done, 1 a job or the store failed, 2 usage or settings, 3 differences, 130 interrupted by SIGINT or
-    SIGTERM: jobs end with the call that is under way, and the next run goes on from there.
+    Exit codes: 0 done, 1 a job or the store failed, 2 usage or settings, 3 differences, 130 interrupted.
     """
     from swapsync.cli.context import UserError, complain
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     atexit.register(gc.freeze)  # what is alive at the end goes with the process; collecting it first takes 0.1 s
     try:
         app()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from swapsync.cli.context import DryRunOption, JsonOption, SiteOption, UserError, load, opened
+from swapsync.cli.context import DryRunOption, JsonOption, SiteOption, UserError, interruptible, load, opened
 
 if TYPE_CHECKING:
     from swapsync.jobs.backfill import BackfillReport
@@ -45,7 +45,11 @@ def backfill(
     from swapsync.jobs.backfill import LISTS, backfill_sites, windows
 
     span = windows(begin, end)
-    with opened(settings, dry_run=dry_run) as store, _progress(len(span) * LISTS * len(settings.sites)) as advance:
+    with (
+        opened(settings, dry_run=dry_run) as store,
+        interruptible(),
+        _progress(len(span) * LISTS * len(settings.sites)) as advance,
+    ):
         reports = backfill_sites(settings.sites, store, clock, span, again=again, advance=advance)
     if json:
         _print_json(begin, end, dry_run, reports)

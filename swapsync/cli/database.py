@@ -92,12 +92,13 @@ def restore(file: FileArgument, number: NumberOption = None, site: SiteOption = 
     """
     from swapsync.clock import Clock
     from swapsync.jobs.restored import mark_restored
-    from swapsync.store.backup import BackupError
+    from swapsync.store.backup import BackupError, LastKnown
     from swapsync.store.backup import restore as put_in_place
     from swapsync.store.db import Store, StoreError
 
     settings = load(require_sites=False)
     now = Clock().now()
+    new: dict[str, datetime] = {}
     try:
         store = Store(settings.database_url.get_secret_value())
         database = store.engine.url.database
@@ -107,12 +108,13 @@ def restore(file: FileArgument, number: NumberOption = None, site: SiteOption = 
 
         def mark(copy: Store, replaced: Mapping[str, LastKnown]) -> None:
             known = _known(copy, replaced or _set_up(settings, now), site, number)
-            mark_restored(copy, now, actor(), known=known)
+            new.update(mark_restored(copy, now, actor(), known=known))
 
         kept = put_in_place(Path(database), file, now, mark)
     except (BackupError, StoreError) as error:
         raise UserError(str(error)) from None
     typer.echo(f"restored from {printable(file)}{f'; what was there is now {printable(kept)}' if kept else ''}")
+    _say_cut_overs(new)
     typer.echo("Enter the findings and decisions made since that backup again: docs/operations.md says what is held.")
 
 
@@ -128,10 +130,19 @@ def restored(number: NumberOption = None, site: SiteOption = None) -> None:
     now = Clock().now()
     with opened(settings, backup=True) as store:
         known = _known(store, _set_up(settings, now), site, number)
-        mark_restored(store, now, actor(), known=known, site=site)
+        new = mark_restored(store, now, actor(), known=known, site=site)
         if site is None:
             store.put_in_place()
+    _say_cut_overs(new)
     typer.echo("noted: for every return of the time before, swapsync looks before it writes (docs/operations.md)")
+
+
+def _say_cut_overs(new: Mapping[str, datetime]) -> None:
+    """What to look at where the backup is older than a site's first run."""
+    from swapsync.moments import to_text
+
+    for slug, moment in new.items():
+        typer.echo(f"site {slug} is not in the backup: its cut-over is {to_text(moment)} (swapsync cut-over show)")
 
 
 def _set_up(settings: "Settings", now: datetime) -> dict[str, "LastKnown"]:
@@ -162,7 +173,8 @@ def _known(
     if site is None and len(names) > 1:
         raise UserError(f"--last-credit-note needs --site, one of {', '.join(names)}: each has its own numbers")
     [slug] = [site] if site else names
-    return {**known, slug: LastKnown(number, known[slug].effects_from if slug in known else stored[slug].effects_from)}
+    of_site = known.get(slug) or LastKnown(0, stored[slug].effects_from)
+    return {**known, slug: LastKnown(max(number, of_site.last_credit_number), of_site.effects_from)}
 
 
 def _described(copy: "Copy") -> str:

@@ -3,19 +3,17 @@
 import os
 import shlex
 import shutil
-import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from swapsync.cli.context import UserError
+from swapsync.cli.context import UserError, interruptible
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Row
@@ -191,21 +189,11 @@ def _wait_for_interrupt(announcement: str) -> None:
     """Says so, and returns at SIGINT or SIGTERM, also where the shell that started us has SIGINT ignored."""
     sys.stdout.flush()
     try:
-        with _raising_at(signal.SIGINT, signal.SIGTERM):
+        with interruptible():
             typer.echo(announcement, err=True)
             threading.Event().wait()
     except KeyboardInterrupt:
         typer.echo("Stopped.", err=True)
-
-
-@contextmanager
-def _raising_at(*signals: signal.Signals) -> Iterator[None]:
-    before = {each: signal.signal(each, signal.default_int_handler) for each in signals}
-    try:
-        yield
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
 
 
 def _writes(world: "World") -> int:

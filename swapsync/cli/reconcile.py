@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from swapsync.cli.context import DryRunOption, JsonOption, SiteOption, UserError, load, opened
+from swapsync.cli.context import DryRunOption, JsonOption, SiteOption, UserError, interruptible, load, opened
 
 if TYPE_CHECKING:
     from swapsync.jobs.compare import Period
@@ -68,7 +68,7 @@ def reconcile(
     if out is not None:
         _prepare(out)
     with opened(settings, dry_run=dry_run) as store:
-        with _progress() as watch:
+        with interruptible(), _progress() as watch:
             runs = reconcile_sites(settings.sites, store, clock, period, watch)
         with store.reading() as connection:
             reports = [read_month_end(connection, each.slug, period) for each in settings.sites]
@@ -223,7 +223,7 @@ def _print_for_people(
         else:
             typer.echo(f"Site {run.site}: no differences")
         for record in run.runs:
-            if record.status != "ok":
+            if record.status != "ok" or record.remarks:
                 said = "; ".join([*record.remarks, *([record.error] if record.error else [])])
                 typer.echo(f"Site {run.site}: {record.job} {record.status}: {printable(said)}")
     for path in files:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from swapsync.cli.context import DryRunOption, JsonOption, SiteOption, UserError, load, opened
+from swapsync.cli.context import DryRunOption, JsonOption, SiteOption, UserError, interruptible, load, opened
 
 if TYPE_CHECKING:
     from swapsync.jobs.cycle import SiteReport
@@ -44,7 +44,11 @@ def sync(
     started = clock.now()
     jobs = [name for name in JOBS if not job or name in job]
     plans: list[Plan] = []
-    with opened(settings, dry_run=dry_run) as store, _spinner("reading both systems, deciding, writing …"):
+    with (
+        opened(settings, dry_run=dry_run) as store,
+        interruptible(),
+        _spinner("reading both systems, deciding, writing …"),
+    ):
         if dry_run:
             plans = plan_sites(settings.sites, store, clock, jobs)
         reports = plans or run_sites(settings.sites, store, clock, jobs)

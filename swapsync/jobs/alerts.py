@@ -14,7 +14,6 @@ from typing import Any
 
 from loguru import logger
 from sqlalchemy import Connection, Row, bindparam, delete, insert, select, update
-from sqlalchemy.exc import SQLAlchemyError
 
 from swapsync.clock import Clock
 from swapsync.domain.catalogue import Severity
@@ -62,15 +61,16 @@ class Lookout:
         now = self.clock.now()
         self.away_since = (self.away_since or now) if why else None
         for site in self.sites:
+            title = f"swapsync {site.slug}: the store is "
             if not site.alert_urls.get_secret_value():
                 continue
-            title = f"swapsync {site.slug}: the store is "
             if self.away_since is None and site.slug in self.told:
-                if _send(site, f"{title}back", ["over: what waited is being done"], "success"):
+                if notify(site, f"{title}back", "over: what waited is being done", "success"):
                     self.told.remove(site.slug)
             elif self.away_since and now >= self.away_since + STORE_AWAY and site.slug not in self.told:
                 since = f"since {self.away_since:%Y-%m-%d %H:%M} UTC: {why}"
-                if _send(site, f"{title}away", [since, "nothing is read, credited or restocked meanwhile"], "failure"):
+                said = f"{since}\nnothing is read, credited or restocked meanwhile"
+                if notify(site, f"{title}away", said, "failure"):
                     self.told.add(site.slug)
 
 
@@ -90,11 +90,12 @@ def tell_everybody(sites: Sequence[SiteSettings], store: Store, clock: Clock) ->
                 if lease is not None:
                     with leases.kept(store, clock, lease):
                         _tell(site, store, clock)
-            except SQLAlchemyError as problem:
-                away = trouble(problem) or type(problem).__name__
-                logger.warning("alerts wait for the next look: {}", away)
-            except Exception:  # noqa: BLE001 - alerting trouble must not stop a job; it is logged in full
-                logger.exception("alerts failed unexpectedly")
+            except Exception as problem:  # noqa: BLE001 - alerting trouble must not stop a job; it is logged in full
+                if said := trouble(problem):
+                    away = said
+                    logger.warning("alerts wait for the next look: {}", said)
+                else:
+                    logger.exception("alerts failed unexpectedly")
     return away
 
 

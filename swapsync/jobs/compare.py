@@ -14,6 +14,7 @@ from sqlalchemy import ColumnElement, Connection, Row, and_, case, exists, func,
 
 from swapsync.clock import Clock
 from swapsync.connectors.errors import CredentialsRejected, NotFound, RemoteError, Unreachable
+from swapsync.connectors.reading import shown
 from swapsync.connectors.sparklayer import OrderRef
 from swapsync.domain import money
 from swapsync.domain.catalogue import Code
@@ -312,6 +313,8 @@ def _fault(note: Row[Any], transactions: Sequence[Transaction] | None) -> str:
         faults.append(f"its total in SparkLayer is {found[0].written} instead of {total}")
     if found[0].currency not in ("", note.currency.upper()):
         faults.append(f"in SparkLayer it is in {found[0].currency}")
+    if found[0].credit_note not in ("", note.number):
+        faults.append(f"in SparkLayer it is credit note {shown(found[0].credit_note)}")
     if found[0].applied != counts:
         faults.append(f"in SparkLayer it {'does not count' if counts else 'counts'} towards the customer's balance")
     return "; ".join(faults)

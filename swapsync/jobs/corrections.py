@@ -33,7 +33,7 @@ def void_credit_note(store: Store, site: SiteSettings, number: str, *, reason: s
     with store.transaction() as connection:
         last_number = runs.lock_site(connection, site.slug)
         note = _voidable(connection, site.slug, number)
-        void = f"{site.credit_note_prefix}{last_number + 1:06d}"
+        void = site.credit_note_number(last_number + 1)
         platform_id = notes.void_platform_id(note.return_id, note.n)
         same = ("site", "return_id", "n", "order_id", "customer", "po_number", "currency", "net", "tax")
         connection.execute(

@@ -130,16 +130,15 @@ def at_each_site(
     stopping = Signal()
 
     def one(site: SiteSettings) -> Report:
-        place = open_workplace(site, store, clock)
+        place = replace(open_workplace(site, store, clock), stopping=stopping)
         places.append(place)
         if stopping.is_set():
             place.hand_back()
         return work(place)
 
     with ThreadPoolExecutor(max_workers=min(SITES_AT_ONCE, len(sites) or 1)) as pool:
-        reports = [pool.submit(one, site) for site in sites]
         try:
-            return [report.result() for report in reports]
+            return [report.result() for report in [pool.submit(one, site) for site in sites]]
         except KeyboardInterrupt:
             stopping.set()
             for place in places:

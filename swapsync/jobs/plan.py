@@ -4,14 +4,13 @@ A dry run works on a copy of the store (``Store.copied``) through connections th
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
 from swapsync.clock import Clock
 from swapsync.domain import money
 from swapsync.domain.stock import Location
-from swapsync.jobs.cycle import JOBS, SITES_AT_ONCE, RunRecord, SiteReport, open_workplace, run_job
+from swapsync.jobs.cycle import JOBS, RunRecord, SiteReport, at_each_site, run_job
 from swapsync.jobs.reconcile import planned_effects
 from swapsync.jobs.stock_levels import read_levels
 from swapsync.jobs.workplace import Tally, Workplace
@@ -59,18 +58,16 @@ class Plan(SiteReport):
 def plan_sites(sites: Sequence[SiteSettings], copy: Store, clock: Clock, jobs: Sequence[str]) -> list[Plan]:
     """Runs, on a copy of the store, what these jobs of a cycle read and decide; plans what they would write."""
 
-    def one(site: SiteSettings) -> Plan:
-        place = open_workplace(site, copy, clock)
-        plan = Plan(site.slug, [])
+    def one(place: Workplace) -> Plan:
+        plan = Plan(place.slug, [])
         for job in jobs:
-            if job not in DELIVERED_BY.values():
+            if job not in DELIVERED_BY.values() and not place.stopping.is_set():
                 plan.runs.append(run_job(place, job, JOBS[job]))
         paused = {run.job for run in plan.runs if run.status == "skipped"}
         add_plan(place, plan, [job for job in jobs if job not in paused])
         return plan
 
-    with ThreadPoolExecutor(max_workers=min(SITES_AT_ONCE, len(sites) or 1)) as pool:
-        return list(pool.map(one, sites))
+    return at_each_site(sites, copy, clock, one)
 
 
 def add_plan(place: Workplace, plan: Plan, jobs: Sequence[str] = tuple(JOBS)) -> None:

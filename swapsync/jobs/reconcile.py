@@ -31,10 +31,10 @@ BATCH = 300
 
 
 def reconcile(place: Workplace, tally: Tally) -> None:
-    """Decides until nothing is left undecided whose facts are complete."""
+    """Decides until nothing is left undecided whose facts are complete, or this worker is to stop."""
     with place.writing() as connection:
         _take_up(connection, place)
-    while decided := decide_batch(place, tally):
+    while not place.stopping.is_set() and (decided := decide_batch(place, tally)):
         tally.changed += decided
 
 
@@ -306,7 +306,7 @@ class Decisions:
         returned = {line.line_id: line for line in ret.lines}
         codes = {line_id: reason_code(line, self.site.reasons) for line_id, line in returned.items()}
         self.last_number += 1
-        number = f"{self.site.credit_note_prefix}{self.last_number:06d}"
+        number = self.site.credit_note_number(self.last_number)
         n = facts.credit_count + 1
         net, tax = sum(line.net for line in decision.credit), sum(line.tax for line in decision.credit)
         platform_id = notes.credit_platform_id(ret.return_id, n)

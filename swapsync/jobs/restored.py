@@ -17,11 +17,13 @@ from typing import Any
 from sqlalchemy import Connection, Row, and_, func, or_, select, update
 
 from swapsync.connectors.errors import CredentialsRejected, NotFound, Refused, TryLater, Unreachable
+from swapsync.connectors.reading import shown
 from swapsync.connectors.sparklayer import OrderRef
 from swapsync.domain import money
 from swapsync.domain.catalogue import Code
 from swapsync.jobs.transactions import Transaction, read_transaction
 from swapsync.jobs.workplace import Workplace
+from swapsync.moments import to_text
 from swapsync.store import exceptions
 from swapsync.store.backup import LastKnown
 from swapsync.store.cases import credit_note_lines, credit_notes
@@ -35,14 +37,17 @@ from swapsync.store.staging import returns
 SUBJECT = "restored:"
 CLOCKS_APART = timedelta(minutes=5)
 """So far Swap's clock, by which a return was submitted, may be ahead of ours, by which the store was restored."""
+OVERTAKEN = "it waits until its return is decided on again"
 FORGOTTEN = "restored"
 """Who may have sent a credit that was not sent in the backup: it is never withdrawn as one that nobody was given."""
 
 
 def mark_restored(
     store: Store, now: datetime, actor: str, *, known: Mapping[str, LastKnown], site: str | None = None
-) -> None:
+) -> dict[str, datetime]:
     """Notes that the store was restored, for every site or one.
+
+    Returns the cut-over moments of the sites that the backup does not know.
 
     ``known``: by site, of all that may have run since the backup. Numbering goes on after the last credit note; a site
     that the backup doesn't know is noted with its cut-over moment. What can't be looked for outside (restocks, reports
@@ -50,9 +55,10 @@ def mark_restored(
     """
     of_site = sites.c.slug == site if site else sites.c.slug.is_not(None)
     with store.transaction() as connection:
-        for slug, last in known.items():
-            if site in (None, slug):
-                first_run(connection, slug, last.effects_from, now)
+        stored = set(connection.execute(select(sites.c.slug)).scalars())
+        new = {slug: last.effects_from for slug, last in known.items() if site in (None, slug) and slug not in stored}
+        for slug, effects_from in new.items():
+            first_run(connection, slug, effects_from, now)
         for row in connection.execute(select(sites).where(of_site)).all():
             last_number = max(row.last_credit_number, known[row.slug].last_credit_number if row.slug in known else 0)
             connection.execute(
@@ -70,7 +76,10 @@ def mark_restored(
                 .values(claimed_by=FORGOTTEN, claimed_until=None)
             )
             detail = f"restored from a backup; credit notes go on after number {last_number}"
+            if row.slug in new:
+                detail += f"; the backup did not know this site, whose cut-over is {to_text(new[row.slug])}"
             record_events(connection, row.slug, [Event("staff", "store_restored", detail, actor=actor)], now)
+    return new
 
 
 def touched(connection: Connection, site: str, return_ids: Iterable[str]) -> set[str]:
@@ -155,15 +164,17 @@ def look_for_credits(place: Workplace, rows: Sequence[Row[Any]]) -> Look:
             if any(each.platform_id == row.effect_key and _is_written(row, each) for each in found):
                 look.standing.append(row)
             else:
-                look.unread.append((row, "it waits until its return is decided on again"))
+                look.unread.append((row, OVERTAKEN))
             continue
         look.looked_at.add(row.return_id)
         ours = [each for each in found if _is_of(each, row.return_id)]
         there = next((each for each in ours if each.platform_id == row.effect_key), None)
-        clash = _clash(known[row.return_id], ours) or (there and _foreign_number(place, row, there))
+        clash = _clash(known[row.return_id], ours) or (there and _foreign_number(place, row, there, look))
         if clash:
             look.held.append(row)
             look.sightings.append(_sighting(row, clash))
+        elif there is None and row.overtaken:
+            look.unread.append((row, OVERTAKEN))
         elif there is None:
             look.to_send.append(row)
         else:
@@ -242,17 +253,19 @@ def _clash(known: dict[str, Row[Any]], ours: Sequence[Transaction]) -> str:
     )
 
 
-def _foreign_number(place: Workplace, row: Row[Any], there: Transaction) -> str:
+def _foreign_number(place: Workplace, row: Row[Any], there: Transaction, look: Look) -> str:
     """Why the number under which a credit stands there can't be its number here, in words; blank if it can."""
     if there.credit_note in ("", _number(row)):
         return ""
     c = credit_notes.c
     with place.store.reading() as connection:
         taken = connection.execute(select(c.number).where(c.site == place.slug, c.number == there.credit_note)).first()
-    ours = re.fullmatch(rf"{re.escape(place.site.credit_note_prefix)}\d{{6,9}}", there.credit_note)
-    if ours and not taken:
+    digits = re.fullmatch(rf"{re.escape(place.site.credit_note_prefix)}([0-9]{{6,9}})", there.credit_note)
+    ours = digits and there.credit_note == place.site.credit_note_number(int(digits[1]))
+    if ours and not taken and there.credit_note not in look.numbers.values():
         return ""
-    return f"{there.platform_id} is credit note {there.credit_note} there, which is another one here or none of ours"
+    number = shown(there.credit_note)
+    return f"{there.platform_id} is credit note {number} there, which is another one here or none of ours"
 
 
 def _renumber(connection: Connection, place: Workplace, row: Row[Any], number: str) -> None:

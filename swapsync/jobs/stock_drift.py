@@ -35,6 +35,8 @@ from swapsync.store.tables import OwnLevelRow
 own_levels = table(OwnLevelRow)
 LOOK_EVERY = timedelta(days=1)
 PAIRS_A_RUN = 5_000
+NAMED = 20
+"""So many SKUs one remark names."""
 
 Pair = tuple[str, str]
 
@@ -98,7 +100,11 @@ def look_for_drift(place: Workplace, tally: Tally, *, at_all: bool = False) -> N
             }
             _settle(connection, place, steady, after)
             _put_off(connection, place, unread)
-        tally.remarks += [f"held against no ledger today: {refusal}" for refusal in unread.values()]
+        if unread:
+            tally.remarks.append(
+                f"the levels of {len(unread)} SKUs can't be read, so they are not held against our ledger today: "
+                f"{', '.join(sorted(unread)[:NAMED])}{' and more' if len(unread) > NAMED else ''}"
+            )
 
 
 def _pairs_to_look_at(connection: Connection, site: str, due_at: datetime | None) -> list[Pair]:

@@ -142,7 +142,7 @@ def _close_down(database: Path) -> dict[str, LastKnown]:
         if "locked" in str(error):
             raise BackupError("a worker has the store open: stop the daemon and every command first") from None
         return {}
-    except sqlite3.DatabaseError:
+    except (sqlite3.DatabaseError, ValueError, TypeError):
         return {}
 
 

@@ -134,4 +134,6 @@ def test_the_number_of_a_credit_note_belongs_to_one_site(swapsync: Callable[...,
         connection.execute(sites.insert(), [{"slug": slug, "last_credit_number": 0} for slug in ("acme", "beta")])
 
     refused = swapsync("db", "restored", "--last-credit-note", "7")
-    assert refused.err == ("swapsync: --last-credit-note needs --site, one of acme, beta: each has its own numbers\n")
+    assert refused.err == (
+        "swapsync: --last-credit-note needs --site, one of acme, beta, default: each has its own numbers\n"
+    )

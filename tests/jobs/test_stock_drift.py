@@ -80,7 +80,9 @@ def test_a_level_that_can_not_be_read_is_named_and_looked_at_again_in_a_day(
         days_later(place, clock)
         asked = Tally()
         look_for_drift(place, asked, at_all=True)
-        assert asked.remarks == ['held against no ledger today: the stock level of SKU "MUG" can\'t be read']
+        assert asked.remarks == [
+            "the levels of 1 SKUs can't be read, so they are not held against our ledger today: MUG"
+        ]
         assert s.open_codes(place) == []
     world.sparklayer.set_level("MUG", "inspection", 7)
 

@@ -149,19 +149,21 @@ class Time:
 class MachineClock(Clock):
     """One machine's clock; waiting moves the time instead of taking any."""
 
-    def __init__(self, time: Time, meanwhile: Callable[[], None]) -> None:
-        """``meanwhile``: what happens elsewhere while a worker waits."""
+    def __init__(self, time: Time, meanwhile: Callable[["MachineClock"], None]) -> None:
+        """``meanwhile``: what happens elsewhere while the worker whose clock this is waits."""
         self.time = time
         self._meanwhile = meanwhile
         self.offset = timedelta()
         self.stalled = False
+        self.has_looked = False
+        """Its worker's last call read stock levels, so that its next one may write them."""
 
     def now(self) -> datetime:
         return self.time.moment + self.offset
 
     def sleep(self, seconds: float) -> None:
         self.time.pass_(seconds)
-        self._meanwhile()
+        self._meanwhile(self)
 
 
 class Heart:
@@ -270,6 +272,7 @@ class Wire(requests.adapters.HTTPAdapter):
             status, headers, body = self._last[name] = self._ask(request)
             if (page := _page_of_returns(request)) and not process.plan.faults and not process.plan.dies_at:
                 process.heard[page] = self._last[name]
+        process.clock.has_looked = name.endswith("/batch-fetch-stock")
         process.reach("answer")
         if kind == "lost_after":
             raise requests.ConnectionError(ProtocolError("Connection aborted.", ConnectionResetError(104, "reset")))
@@ -450,6 +453,7 @@ class Process:
     def run(self, site: SiteSettings, world: World) -> None:
         """Starts, does its jobs, and leaves; as a killed process it simply stops."""
         self.disk.process = self
+        self.clock.has_looked = False
         Now.of_thread.clock = self.clock
         try:
             place = open_workplace(site, self.disk.store, self.clock, Wire(world, self))

@@ -556,8 +556,10 @@ class Stage:
         for variant, before in self.levels_before.items():
             self._sell(variant, self._level(variant) - before)
 
-    def _buy_something(self) -> None:
-        """Somebody buys while a worker waits."""
+    def _buy_something(self, waiting: MachineClock) -> None:
+        """Somebody buys while a worker waits; not in the instant between the other one's look and its write."""
+        if any(clock.has_looked for clock in self.clocks.values() if clock is not waiting):
+            return
         for variant in self.skus:
             if self.buyers.random() < 0.5:
                 self._sell(variant, min(1, self._level(variant)))
