@@ -136,6 +136,11 @@ class Time:
         self._promised += 1
         heappush(self._to_come, (self.moment + timedelta(seconds=seconds), self._promised, happening))
 
+    @property
+    def has_to_come(self) -> bool:
+        """Whether something is still under way."""
+        return bool(self._to_come)
+
     def pass_(self, seconds: float) -> None:
         until = self.moment + timedelta(seconds=max(0.0, seconds))
         while self._to_come and self._to_come[0][0] <= until:

@@ -557,7 +557,7 @@ class Stage:
             self._sell(variant, self._level(variant) - before)
 
     def _buy_something(self, waiting: MachineClock) -> None:
-        """Somebody buys while a worker waits; not in the instant between the other one's look and its write."""
+        """Somebody buys while a worker waits; not between the other one's look and the arrival of its write."""
         if any(clock.has_looked for clock in self.clocks.values() if clock is not waiting):
             return
         for variant in self.skus:
@@ -568,7 +568,7 @@ class Stage:
         return self.world.sparklayer.level(self.skus[variant], "default") or 0
 
     def _sell(self, variant: int, units: int) -> None:
-        if units > 0:
+        if units > 0 and not self.time.has_to_come:  # a level that arrives late is what it was before the sale
             sku, left = self.skus[variant], self._level(variant) - units
             self.world.sparklayer.set_level(sku, "default", left)
             self.sold[variant] += units
