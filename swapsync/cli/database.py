@@ -107,7 +107,7 @@ def restore(file: FileArgument, number: NumberOption = None, site: SiteOption = 
             raise UserError("the store is in PostgreSQL: restore it with pg_restore, then run swapsync db restored")
 
         def mark(copy: Store, replaced: Mapping[str, LastKnown]) -> None:
-            known = _known(copy, replaced or _set_up(settings, now), site, number)
+            known = _known(copy, replaced or _set_up(settings), site, number)
             new.update(mark_restored(copy, now, actor(), known=known))
 
         kept = put_in_place(Path(database), file, now, mark)
@@ -129,7 +129,7 @@ def restored(number: NumberOption = None, site: SiteOption = None) -> None:
     settings = load(require_sites=False)
     now = Clock().now()
     with opened(settings, backup=True) as store:
-        known = _known(store, _set_up(settings, now), site, number)
+        known = _known(store, _set_up(settings), site, number)
         new = mark_restored(store, now, actor(), known=known, site=site)
         if site is None:
             store.put_in_place()
@@ -145,11 +145,11 @@ def _say_cut_overs(new: Mapping[str, datetime]) -> None:
         typer.echo(f"site {slug} is not in the backup: its cut-over is {to_text(moment)} (swapsync cut-over show)")
 
 
-def _set_up(settings: "Settings", now: datetime) -> dict[str, "LastKnown"]:
+def _set_up(settings: "Settings") -> dict[str, "LastKnown"]:
     """The sites that are set up, each of which may have run since the backup."""
     from swapsync.store.backup import LastKnown
 
-    return {each.slug: LastKnown(0, each.effects_from or now) for each in settings.sites}
+    return {each.slug: LastKnown(0, each.effects_from) for each in settings.sites}
 
 
 def _known(

@@ -47,18 +47,19 @@ def mark_restored(
 ) -> dict[str, datetime]:
     """Notes that the store was restored, for every site or one.
 
-    Returns the cut-over moments of the sites that the backup does not know.
-
     ``known``: by site, of all that may have run since the backup. Numbering goes on after the last credit note; a site
-    that the backup doesn't know is noted with its cut-over moment. What can't be looked for outside (restocks, reports
-    to Swap) counts as never tried, so that it is held before it is sent.
+    that the backup doesn't know is noted with its cut-over moment, ``now`` where that is lost. What can't be looked for
+    outside (restocks, reports to Swap) counts as never tried, so that it is held before it is sent.
+    Returns the cut-over moments of the sites that the backup didn't know.
     """
     of_site = sites.c.slug == site if site else sites.c.slug.is_not(None)
     with store.transaction() as connection:
         stored = set(connection.execute(select(sites.c.slug)).scalars())
-        new = {slug: last.effects_from for slug, last in known.items() if site in (None, slug) and slug not in stored}
-        for slug, effects_from in new.items():
-            first_run(connection, slug, effects_from, now)
+        new = {
+            slug: first_run(connection, slug, last.effects_from, now)
+            for slug, last in known.items()
+            if site in (None, slug) and slug not in stored
+        }
         for row in connection.execute(select(sites).where(of_site)).all():
             last_number = max(row.last_credit_number, known[row.slug].last_credit_number if row.slug in known else 0)
             connection.execute(

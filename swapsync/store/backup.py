@@ -26,10 +26,13 @@ class Copy:
 
 @dataclass(frozen=True, slots=True)
 class LastKnown:
-    """What is known of a site from elsewhere than the backup: its last credit note number, and its cut-over moment."""
+    """What is known of a site from elsewhere than the backup: its last credit note number, and its cut-over moment.
+
+    ``effects_from`` is None where nobody knows it any more.
+    """
 
     last_credit_number: int
-    effects_from: datetime
+    effects_from: datetime | None
 
 
 def back_up(store: Store, target: Path) -> Copy:
@@ -135,14 +138,14 @@ def _close_down(database: Path) -> dict[str, LastKnown]:
             rows = connection.execute("SELECT slug, last_credit_number, effects_from FROM site").fetchall()
             connection.execute("PRAGMA journal_mode = DELETE")
             return {
-                slug: LastKnown(number, datetime.fromisoformat(moment).replace(tzinfo=UTC))
+                slug: LastKnown(number, datetime.fromisoformat(moment).replace(tzinfo=UTC) if moment else None)
                 for slug, number, moment in rows
             }
     except sqlite3.OperationalError as error:
         if "locked" in str(error):
             raise BackupError("a worker has the store open: stop the daemon and every command first") from None
         return {}
-    except (sqlite3.DatabaseError, ValueError, TypeError):
+    except (sqlite3.DatabaseError, ValueError):
         return {}
 
 

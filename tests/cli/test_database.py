@@ -137,3 +137,12 @@ def test_the_number_of_a_credit_note_belongs_to_one_site(swapsync: Callable[...,
     assert refused.err == (
         "swapsync: --last-credit-note needs --site, one of acme, beta, default: each has its own numbers\n"
     )
+
+    said = swapsync("db", "restored")
+    assert said.out.startswith("site default is not in the backup: its cut-over is 20")
+    with store.reading() as connection:
+        assert {row.slug for row in connection.execute(sites.select()) if row.restored_at} == {
+            "acme",
+            "beta",
+            "default",
+        }

@@ -118,6 +118,23 @@ def test_a_restore_puts_the_copy_in_place_keeps_the_old_store_and_goes_on_after_
     again.close()
 
 
+def test_the_numbers_go_on_also_where_the_store_that_is_replaced_has_lost_its_cut_over(
+    desk: Desk, world: World, store: Store, tmp_path: Path
+) -> None:
+    scenario.sold(world)
+    run(desk())
+    back_up(store, tmp_path / "backup.db")
+    scenario.approved(world)
+    run(desk())
+    with store.transaction() as connection:
+        connection.exec_driver_sql("UPDATE site SET effects_from = NULL")
+    store.close()
+
+    put_back(place_of(store), tmp_path / "backup.db")
+
+    assert last_number(place_of(store)) == 1
+
+
 def test_a_restore_is_refused_while_a_worker_has_the_store_open(
     desk: Desk, world: World, store: Store, tmp_path: Path
 ) -> None:

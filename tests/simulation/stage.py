@@ -616,9 +616,7 @@ class Stage:
         backup = self.machines.folder / "backup.db"
         back_up(self.machines.office, backup)
         self.do(Run(step.worker, step.plan))
-        self.time.pass_(
-            GRACE.total_seconds()
-        )  # what was under way when the workers were stopped has arrived or never will
+        self.time.pass_(GRACE.total_seconds())  # what was under way has arrived, or never will
         self.machines.let_go()
         now = self.time.moment
         kept = restore(
