@@ -12,7 +12,7 @@ from swapsync.store.cases import credit_note_lines, credit_notes, movements
 from swapsync.store.exceptions import exceptions
 from swapsync.store.outbox import outbox
 from swapsync.store.runs import sites, watermarks
-from swapsync.store.staging import orders, returns, variant_skus
+from swapsync.store.staging import orders, return_lines, returns, variant_skus
 from tests.simulation.reference import Expected, Model, Rma, amount, part
 
 if TYPE_CHECKING:
@@ -298,6 +298,11 @@ class Checker:
         """Whether the SKU that a variant has now was seen with it; nobody can know of one that went before that."""
         sku = self.stage.skus[variant]
         return any(row.variant_id == f"v{variant}" and row.sku == sku for row in self._rows(variant_skus))
+
+    def has_read_units(self, rma: Rma) -> bool:
+        """Whether the store knows how many units a return announces now."""
+        known = [row.quantity for row in self._rows(return_lines, return_lines.c.position) if row.return_id == rma.id]
+        return known == [product["item_count"] for product in self.stage.world.swap.get_return(rma.id)["products"]]
 
     def is_credited(self, rma: Rma) -> bool:
         """Whether a credit of the return stands on its order."""

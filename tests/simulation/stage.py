@@ -487,6 +487,8 @@ class Stage:
         row, rma = self._row(step.ret), self.rmas.get(step.ret)
         if row is None or rma is None or row["return_status"] in ("Closed", "Cancelled", "Expired"):
             return
+        if rma.changed is not None:  # after a void a person looks at it first
+            return
         if any(other.ret == step.ret for other in self.waiting):
             self.waiting.append(step)  # the warehouse has said something that isn't typed in yet
             return
@@ -508,11 +510,11 @@ class Stage:
             self.waiting.append(step)
 
     def _find(self, step: Find) -> bool:
-        """The warehouse types in what it found; false while the return is not known here yet."""
+        """The warehouse types in what it found; false while the return, or what it announces now, is not known here."""
         row, rma = self._row(step.ret), self.rmas.get(step.ret)
         if rma is None or rma.outside or rma.changed is not None:
             return True
-        if row is None or not self.checker.began():
+        if row is None or not self.checker.began() or not self.checker.has_read_units(rma):
             return False
         if row["return_status"] in ("Cancelled", "Expired") or (row["return_status"] == "Closed") != step.credited:
             return not step.credited or row["return_status"] != "Open"
