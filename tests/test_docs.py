@@ -6,6 +6,7 @@ import runpy
 import subprocess
 import tomllib
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -249,6 +250,7 @@ def _has_place(place: str) -> bool:
     return ".".join(names) in known
 
 
+@cache
 def _top_level(file: Path) -> set[str]:
     """Functions, classes, the methods of classes as ``Class.method``, and names that are assigned."""
     known = set()

@@ -17,8 +17,11 @@ from swapsync.store.tables import FindingRow, OrderBuyerRow
 
 order_buyers, findings = table(OrderBuyerRow), table(FindingRow)
 
-LOOK_AT = 20
-"""How many orders are looked at for one return, so that an orphan costs a bounded number of calls."""
+LOOK_AT = 60
+"""How many orders are looked at for one return, so that an orphan costs a bounded number of calls.
+
+A customer who orders every week has fewer in a year.
+"""
 
 
 @dataclass(frozen=True, slots=True)
