@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 from loguru import logger
-from sqlalchemy import create_engine, text
+from sqlalchemy import Connection, NullPool, create_engine, text
 
 from swapsync.cli import main
 from swapsync.clock import Clock
@@ -138,6 +138,68 @@ def copy_template(template: Path, file: Path) -> None:
     shutil.copyfile(template, file)
 
 
+_SHAPE = """
+SELECT string_agg(name, ' ' ORDER BY name) FROM (
+    SELECT relname::text AS name FROM pg_class WHERE relnamespace = 'public'::regnamespace
+    UNION ALL SELECT tgname::text FROM pg_trigger WHERE NOT tgisinternal
+) AS known
+"""
+
+
+class PostgresDatabase:
+    """One database with the schema for all tests of a process: to empty it is quicker than to make one for each."""
+
+    def __init__(self, admin: Connection, uri: str) -> None:
+        self._admin, self._name = admin, f"test_{os.getpid()}"
+        self.url = uri.replace("/postgres?", f"/{self._name}?")
+        self._engine = create_engine(self.url, isolation_level="AUTOCOMMIT", poolclass=NullPool)
+        self._create()
+        with self._engine.connect() as connection:
+            self._shape = connection.scalar(text(_SHAPE))
+            kinds = {"r": "DELETE FROM {}", "S": "ALTER SEQUENCE {} RESTART"}
+            rows = connection.execute(
+                text(
+                    "SELECT relkind, relname FROM pg_class WHERE relnamespace = 'public'::regnamespace"
+                    " AND relkind IN ('r', 'S') AND relname <> 'alembic_version'"
+                )
+            )
+            statements = [kinds[row.relkind].format(row.relname) for row in rows]
+        self._empty = "; ".join(["SET session_replication_role = replica", *statements])  # events can't be deleted else
+
+    def _create(self) -> None:
+        self._admin.execute(text(f"CREATE DATABASE {self._name} TEMPLATE with_schema"))
+
+    def drop(self) -> None:
+        self._admin.execute(text(f"DROP DATABASE {self._name} WITH (FORCE)"))
+
+    def empty(self) -> None:
+        """Takes away what a test left: its connections, its rows, and its changes of the schema."""
+        left = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name"
+        self._admin.execute(text(left), {"name": self._name})
+        with self._engine.connect() as connection:
+            as_made = connection.scalar(text(_SHAPE)) == self._shape
+            if as_made:
+                connection.execute(text(self._empty))
+        if not as_made:
+            self.drop()
+            self._create()
+
+
+@pytest.fixture(scope="session")
+def postgres_admin(postgres_server: str) -> Iterator[Connection]:
+    engine = create_engine(postgres_server, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        yield connection
+    engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def postgres_database(postgres_server: str, postgres_admin: Connection) -> Iterator[PostgresDatabase]:
+    database = PostgresDatabase(postgres_admin, postgres_server)
+    yield database
+    database.drop()
+
+
 @pytest.fixture(params=DATABASES)
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """A database of each kind; the same test runs on both. Empty, or with the schema for a test with a ``store``."""
@@ -149,16 +211,17 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
             file = template.with_name("swapsync.db")
             copy_template(template, file)
         yield f"sqlite:///{file}"
-        return
-    uri: str = request.getfixturevalue("postgres_server")
-    name = f"test_{os.getpid()}" if ready else f"test_{os.getpid()}_{next(_databases)}"
-    admin = create_engine(uri, isolation_level="AUTOCOMMIT")
-    with admin.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name} {'TEMPLATE with_schema' if ready else ''}"))
-    yield uri.replace("/postgres?", f"/{name}?")
-    with admin.connect() as connection:
-        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
-    admin.dispose()
+    elif ready:
+        database: PostgresDatabase = request.getfixturevalue("postgres_database")
+        yield database.url
+        database.empty()
+    else:
+        uri: str = request.getfixturevalue("postgres_server")
+        admin: Connection = request.getfixturevalue("postgres_admin")
+        name = f"test_{os.getpid()}_{next(_databases)}"
+        admin.execute(text(f"CREATE DATABASE {name}"))
+        yield uri.replace("/postgres?", f"/{name}?")
+        admin.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
 
 
 @pytest.fixture(scope="session")
