@@ -20,8 +20,8 @@ $(VENV)/dev.stamp: pyproject.toml
 demo: $(VENV)/demo.stamp  ## the main job against local look-alikes of both systems
 	$(BIN)/swapsync demo --no-serve
 
-test: $(VENV)/dev.stamp  ## the whole test suite, on SQLite and on PostgreSQL
-	$(BIN)/pytest -n auto
+test: $(VENV)/dev.stamp  ## the whole test suite, on SQLite and PostgreSQL; DATABASES=both each test on both
+	$(BIN)/pytest -n auto --databases $(or $(DATABASES),one)
 
 lint: $(VENV)/dev.stamp  ## ruff: faults, style, format
 	$(BIN)/ruff check .

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -38,6 +39,41 @@ settings.register_profile("ci", settings.get_profile("any machine"), derandomize
 settings.load_profile("ci" if "CI" in os.environ else "any machine")  # a verdict of CI is one on the change alone
 
 DATABASES = ("sqlite", "postgresql")
+ON_BOTH = (
+    "tests/ops/",
+    "tests/store/",
+    "tests/rules/test_rule_01",
+    "tests/rules/test_rule_03",
+    "tests/rules/test_rule_06",
+    "tests/rules/test_rule_11",
+    "tests/rules/test_rule_12",
+    "tests/test_audit_trail",
+    "tests/test_daemon",
+    "tests/test_migrations",
+    "tests/test_two_syncs",
+    "tests/test_workers",
+)
+"""Where the database itself is in question, or whether something could be done twice, too early or not at all."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--databases", choices=("both", "one"), default="both", help="one: tests outside ON_BOTH on one")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With ``--databases one``, a test that isn't in ``ON_BOTH`` runs on one database; its name says on which."""
+    if config.getoption("--databases") == "both":
+        return
+    config.hook.pytest_deselected(items=[item for item in items if _runs_on_the_other(item)])
+    items[:] = [item for item in items if not _runs_on_the_other(item)]
+
+
+def _runs_on_the_other(item: pytest.Item) -> bool:
+    case = getattr(item, "callspec", None)
+    if case is None or "database_url" not in case.params or item.nodeid.startswith(ON_BOTH):
+        return False
+    same_on_both = item.nodeid.replace(case.params["database_url"], "")
+    return case.params["database_url"] != DATABASES[crc32(same_on_both.encode()) % 2]
 
 
 class FixedClock(Clock):
