@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test lint types layers real-data bench scaling simulate mutants mutants-domain kills docs clean
+.PHONY: help demo test lint types layers real-data bench scaling simulate mutants mutants-domain deaths kills docs clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ mutants: $(VENV)/dev.stamp  ## deliberate bugs, and the seed that catches each
 mutants-domain: $(VENV)/dev.stamp  ## every small change of the rules themselves, and whether a test notices
 	$(BIN)/mutmut run
 	$(BIN)/mutmut results
+
+deaths: $(VENV)/dev.stamp  ## a worker that dies at each point of a run, one after the other
+	DEATHS_AT_EVERY=1 $(BIN)/pytest tests/simulation/test_deaths.py
 
 kills: $(VENV)/dev.stamp  ## real processes, killed at random moments: KILLS=500
 	$(BIN)/python -m tests.simulation.kills --kills $(or $(KILLS),60)

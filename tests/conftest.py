@@ -178,6 +178,7 @@ _SHAPE = """
 SELECT string_agg(name, ' ' ORDER BY name) FROM (
     SELECT relname::text AS name FROM pg_class WHERE relnamespace = 'public'::regnamespace
     UNION ALL SELECT tgname::text FROM pg_trigger WHERE NOT tgisinternal
+    UNION ALL SELECT version_num FROM alembic_version
 ) AS known
 """
 
