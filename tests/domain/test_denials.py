@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from swapsync.domain.catalogue import Action, Code
-from swapsync.domain.facts import Case, Policy, ReturnFacts, Ruling
+from swapsync.domain.facts import Case, Credited, Extra, LineKind, Policy, ReturnFacts, Ruling
 from swapsync.domain.orders import Order
 from swapsync.domain.reasons import Holds
 from swapsync.domain.returns import Condition, Inspection, Remedy, ReturnStatus, Settlement, SwapQc
@@ -364,6 +364,38 @@ def test_a_whole_return_that_was_denied_before_anything_came_says_nothing_and_cl
     denied, credited = decisions["R1"], decisions["R2"]
     assert (denied.problems, denied.milestones, denied.settlement) == ((), (), Settlement.DENIED)
     assert money(credited) == [("cup", 4, 10000, 2000)]
+
+
+ONCE = Credited("mug", "mug", 1, 2500, 500, True)
+MOVED = {("mug", "MUG"): {Step.RECEIVED: 4}}
+
+
+@pytest.mark.parametrize(
+    ("known", "told"),
+    [
+        (facts(a_return()), False),
+        (facts(a_return(), finding(Condition.MISSING, 4)), False),
+        (facts(a_return(**DELIVERED)), True),
+        (facts(a_return(), finding(Condition.SELLABLE, 1)), True),
+        (facts(a_return(), moved=MOVED), True),
+        (facts(a_return(), credited=(ONCE,), credited_basis=a_return().basis()), True),
+    ],
+    ids=["nothing came", "all is missing", "delivered", "found", "moved", "credited"],
+)
+def test_the_orders_history_tells_of_a_denied_return_once_something_came_or_was_credited(
+    known: ReturnFacts, told: bool
+) -> None:
+    known = replace(known, vanished=True)
+    asked = decided(known).problems
+    known = replace(known, rulings={(each.code, each.subject): Ruling(Action.DENY, "", each.about) for each in asked})
+    assert bool(decided(known).milestones) is told
+
+
+def test_what_a_return_was_credited_beside_goods_counts_towards_the_limit() -> None:
+    known = facts(a_return(**APPROVED), credited=(ONCE,), credited_basis=a_return(**APPROVED).basis())
+    known = replace(known, extras=(Extra(LineKind.SHIPPING, 3000, 600),))
+    decision = decided(known, policy=Policy(approve_above=Decimal(155)))
+    assert "with those before it to 156.00 GBP" in detail(decision, Code.APPROVAL_NEEDED)
 
 
 def test_goods_of_a_strangers_denied_return_are_booked_in_and_the_orders_history_does_not_tell_of_them() -> None:

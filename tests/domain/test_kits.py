@@ -39,6 +39,7 @@ from tests.domain.build import (
 HEADER = "kit_sku,part_sku,quantity,valid_from,valid_to,share\n"
 PLACED = datetime(2026, 2, 20, 23, 30, tzinfo=UTC)
 SET = read_kits([HEADER, "SET,CUP,2,2026-01-01,,0.5\n", "SET,PLATE,1,2026-01-01,,0.3\n", "SET,BOX,1,2026-01-01,,0.2\n"])
+PARTS = {"CUP": 2, "PLATE": 1, "BOX": 1}
 UNPRICED = read_kits([HEADER, "SET,CUP,2,2026-01-01,,\n"])
 
 
@@ -368,3 +369,10 @@ def test_parts_that_came_for_more_kits_than_are_announced_now_leave_inspection_w
     known = replace(known, rulings=ruled(decided(known)["R1"], Code.RETURN_CHANGED_AFTER_CREDIT, Action.ACCEPT))
     left = {(movement.sku, movement.step): movement.quantity for movement in decided(known)["R1"].movements}
     assert left == {("CUP", Step.WRITTEN_OFF): 4, ("PLATE", Step.WRITTEN_OFF): 2, ("BOX", Step.WRITTEN_OFF): 2}
+
+
+def test_parts_of_a_kit_that_never_went_on_sale_are_not_to_be_taken_off() -> None:
+    moved = {("set", part): {Step.RECEIVED: 3 * units, Step.RESTOCKED: units} for part, units in PARTS.items()}
+    found = finding(Condition.SELLABLE, 1, "set"), finding(Condition.DAMAGED, 2, "set")
+    known = facts(a_return(line("SET", 3), **APPROVED), *found, moved=moved)
+    assert codes(decided(known, restock_on="swap_approved")["R1"]) == [Code.INSPECTION_REVIEW]

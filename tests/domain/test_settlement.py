@@ -1433,3 +1433,41 @@ def test_missing_units_that_turn_up_are_credited_and_no_longer_missing() -> None
     known = replace(known, findings=(*known.findings, *turned_up))
     assert codes(decided(known)) == []
     assert (money(decided(after(known, decided(known)))), moves(decided(after(known, decided(known))))) == ([], [])
+
+
+def test_a_single_unit_on_sale_that_was_found_damaged_is_told() -> None:
+    moved = {("mug", "MUG"): {Step.RECEIVED: 4, Step.RESTOCKED: 4}}
+    found = finding(Condition.SELLABLE, 3), finding(Condition.DAMAGED, 1)
+    decision = decided(facts(a_return(**APPROVED), *found, moved=moved), policy=Policy(restock_on="swap_approved"))
+    assert detail(decision, Code.INSPECTION_SHORT).startswith("1 x MUG were released for sale and then found damaged")
+
+
+def test_all_that_was_credited_of_another_return_is_left_to_it() -> None:
+    once = Credited("mug", "mug", 1, 2500, 500, True)
+    earlier = facts(a_return(line(quantity=3), **APPROVED), credited=(once,))
+    later = facts(a_return(line(quantity=2), return_id="R2", day=1, **APPROVED), credited=(once, once))
+    known = [replace(each, credited_basis=each.ret.basis()) for each in (earlier, later)]
+    decisions = all_decided(*known)
+    assert (codes(decisions["R1"]), codes(decisions["R2"])) == ([Code.QUANTITY_EXCEEDS_ORDER], [])
+
+
+def test_a_refund_of_a_single_minor_unit_is_one() -> None:
+    card = order(payment_method="platform_upfront")
+    decision = decided(facts(a_return(refunded=1, **APPROVED)), card)
+    assert (Milestone.REFUNDED in decision.milestones, decision.settlement) == (True, Settlement.REFUNDED_BY_GATEWAY)
+
+
+@pytest.mark.parametrize(
+    ("credited", "stands"),
+    [((True,), Settlement.CREDITED), ((True, False), Settlement.DUE), ((), Settlement.DENIED)],
+)
+def test_a_denied_return_whose_order_is_gone_stands_where_its_credits_do(
+    credited: tuple[bool, ...], stands: Settlement
+) -> None:
+    credits = tuple(Credited("mug", "mug", 1, 2500, 500, delivered) for delivered in credited)
+    known = facts(a_return(**APPROVED), credited=credits, credited_basis=a_return(**APPROVED).basis())
+    [orphaned] = decide(Case(None, (known,)), Policy())
+    assert orphaned.settlement is Settlement.HELD
+    known = replace(known, rulings=ruled(orphaned, Code.ORPHANED_RETURN, Action.DENY))
+    [decision] = decide(Case(None, (known,)), Policy())
+    assert decision.settlement is stands
