@@ -195,7 +195,8 @@ def kill_story(server: Sandbox, url: str, folder: Path, seed: int, workers: int,
 
 def _calm(story: Story) -> Story:
     """The same story without waits that nobody simulates."""
-    return replace(story, site=story.site | {"swap_requests_per_minute": "0"})
+    unhurried = {"swap_requests_per_minute": "0", "sparklayer_requests_per_minute": "0"}
+    return replace(story, site=story.site | unhurried)
 
 
 @contextmanager
