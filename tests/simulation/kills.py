@@ -28,10 +28,12 @@ from swapsync.store.db import Store
 from tests.simulation.checker import Wrong
 from tests.simulation.machine import Time
 from tests.simulation.stage import Stage
-from tests.simulation.story import Dusk, Race, Run, Sell, Shift, Skew, Step, Story, story_of
+from tests.simulation.story import Dusk, Forget, Pause, Race, Run, Sell, Shift, Skew, Step, Story, story_of
 
 LEASE_SECONDS = 3
 QUIET_CYCLES = 10
+SIMULATED = Run | Race | Dusk | Skew | Shift | Forget | Pause
+"""Steps that only a simulated machine can do, or that belong to its days."""
 
 DRIVER = f"""
 import os, sys
@@ -100,7 +102,7 @@ class Killing:
 
     def play(self, kills: int) -> None:
         """Lets the story happen while workers are killed, then has everything checked. Raises Wrong."""
-        steps = [s for s in self.stage.story.steps if not isinstance(s, Run | Race | Dusk | Skew | Shift)]
+        steps = [s for s in self.stage.story.steps if not isinstance(s, SIMULATED)]
         waves = max(1, kills // self.workers)
         for wave in range(waves):
             now = steps[len(steps) * wave // waves : len(steps) * (wave + 1) // waves]
