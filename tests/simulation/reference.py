@@ -185,8 +185,9 @@ class Model:
             say.codes.add("PO_NUMBER_MISSING")
             held = held or self.rules.po_required
         if frozen and not was_paid:
-            if self.orders[rma.order].cancelled and rma.friend:
-                say.maybe_notes.add(f"{token}authorised:1")
+            if self.orders[rma.order].cancelled and rma.friend:  # what came may be booked before that is read
+                say.maybe_notes.update(token + milestone for milestone in self._reached(rma, row, order))
+                say.loose.update(order.lines[target].variant for target in rma.lines if target is not None)
             return
         self._lines(rma, say, granted, order)
         if same_currency:
