@@ -160,7 +160,7 @@ def emptied(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> 
     return empty
 
 
-@settings(max_examples=12)
+@settings(max_examples=20)
 @given(returns_of_the_order(), st.data())
 def test_news_in_any_order_come_to_the_same_money_and_stock(
     server: Sandbox, emptied: Callable[[], Store], returns: tuple[Told, ...], data: st.DataObject

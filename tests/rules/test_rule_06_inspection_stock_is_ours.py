@@ -559,7 +559,6 @@ def test_a_lost_reply_beside_a_refused_pair_leaves_nothing_in_doubt_that_was_ans
     assert "RESTOCK_UNCERTAIN" not in s.open_codes(place)
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_a_batch_holds_at_most_500_pairs_and_each_pair_once(desk: Desk, world: World) -> None:
     skus = [f"SKU-{number:03}" for number in range(501)]
     s.order(world, *(s.sold(sku, 2, "2.00", "0.00") for sku in skus))

@@ -304,6 +304,11 @@ class Checker:
         known = [row.quantity for row in self._rows(return_lines, return_lines.c.position) if row.return_id == rma.id]
         return known == [product["item_count"] for product in self.stage.world.swap.get_return(rma.id)["products"]]
 
+    def is_unaware(self, number: int) -> bool:
+        """Whether an order is cancelled and the store doesn't know."""
+        known = any(row.platform_id == f"50{number}" and row.cancelled for row in self._rows(orders))
+        return number in self.stage.orders and self.stage.orders[number].cancelled and not known
+
     def is_credited(self, rma: Rma) -> bool:
         """Whether a credit of the return stands on its order."""
         if rma.order not in self.stage.orders:

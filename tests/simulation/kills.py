@@ -108,9 +108,7 @@ class Killing:
             now = steps[len(steps) * wave // waves : len(steps) * (wave + 1) // waves]
             self._wave([step for step in now if not isinstance(step, Sell)])
             for step in now:
-                if isinstance(
-                    step, Sell
-                ):  # a sale between a read and a write of stock is lost on the other side itself
+                if isinstance(step, Sell):  # between a read and a write of stock it is lost on the other side itself
                     self.stage.do(step)
             self.stage.checker.safety()
         self._rest()

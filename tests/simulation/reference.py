@@ -44,6 +44,8 @@ class Rma:
     paid_before_found: set[int] = field(default_factory=set)
     changed: dict[int, int] | None = None
     """Units by line that were credited when Swap changed the return; None: it was not changed after a credit."""
+    came_unaware: bool = False
+    """Something of it came while its order was cancelled and nobody had read that: it may be booked in, and told."""
     standing: dict[str, Any] | None = None
     """Swap's row as it was before that change."""
 
@@ -185,9 +187,11 @@ class Model:
             say.codes.add("PO_NUMBER_MISSING")
             held = held or self.rules.po_required
         if frozen and not was_paid:
-            if self.orders[rma.order].cancelled and rma.friend:  # what came may be booked before that is read
-                say.maybe_notes.update(token + milestone for milestone in self._reached(rma, row, order))
-                say.loose.update(order.lines[target].variant for target in rma.lines if target is not None)
+            if self.orders[rma.order].cancelled and rma.friend:
+                say.maybe_notes.add(f"{token}authorised:1")
+                if rma.came_unaware:
+                    say.maybe_notes.update(token + milestone for milestone in self._reached(rma, row, order))
+                    say.loose.update(order.lines[target].variant for target in rma.lines if target is not None)
             return
         self._lines(rma, say, granted, order)
         if same_currency:

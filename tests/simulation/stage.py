@@ -440,6 +440,8 @@ class Stage:
             return
         if row["delivery_status"] != "Delivered":
             delivered = {"delivered_date": swap_time(self.time.moment)} if step.to == "Delivered" else {}
+            rma = self.rmas[step.ret]
+            rma.came_unaware = rma.came_unaware or (bool(delivered) and self.checker.is_unaware(rma.order))
             self._change(step.ret, step.late, delivery_status=step.to, **delivered)
             self.tell(f"return r{step.ret} {step.to}")
 
@@ -533,6 +535,7 @@ class Stage:
         intake = record_findings(self.machines.office, SITE, [entry], actor="warehouse", now=self.time.moment)
         if intake.taken:
             rma.found.append((step.line, step.condition, step.quantity))
+            rma.came_unaware = rma.came_unaware or self.checker.is_unaware(rma.order)
             if step.credited:
                 rma.paid_before_found.add(step.line)
             self.tell(f"warehouse: {step.quantity} of r{step.ret} line {step.line} are {step.condition}")

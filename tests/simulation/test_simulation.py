@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-SEEDS = 16
+SEEDS = 24
 
 
 def simulate(*arguments: str) -> "subprocess.CompletedProcess[str]":
