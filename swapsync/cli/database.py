@@ -31,7 +31,7 @@ NumberOption = Annotated[
 def register(app: typer.Typer) -> None:
     """Adds the commands."""
     db = typer.Typer(no_args_is_help=True, help="Staging store: its schema and its backups.")
-    for command in (upgrade, backup, restore, restored):
+    for command in (upgrade, backup, restore, restored, moved):
         db.command()(command)
     app.add_typer(db, name="db")
 
@@ -135,6 +135,26 @@ def restored(number: NumberOption = None, site: SiteOption = None) -> None:
             store.put_in_place()
     _say_cut_overs(new)
     typer.echo("noted: for every return of the time before, swapsync looks before it writes (docs/operations.md)")
+
+
+def moved() -> None:
+    """Says that the store was moved, by backup or dump, and nothing ran on the old one since that was made.
+
+    Every worker and every cron job was stopped before. Nothing is looked for then, as nothing can have been forgotten.
+    """
+    from sqlalchemy import select
+
+    from swapsync.clock import Clock
+    from swapsync.store.events import Event, record_events
+    from swapsync.store.runs import sites
+
+    with opened(load(require_sites=False), backup=True) as store:
+        with store.transaction() as connection:
+            for slug in list(connection.execute(select(sites.c.slug)).scalars()):
+                detail = "moved here by a backup or a dump, after which nothing ran"
+                record_events(connection, slug, [Event("staff", "store_moved", detail, actor=actor())], Clock().now())
+        store.put_in_place()
+    typer.echo("noted: the store is in its place, and goes on as it was")
 
 
 def _say_cut_overs(new: Mapping[str, datetime]) -> None:

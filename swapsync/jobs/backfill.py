@@ -58,33 +58,30 @@ def backfill_sites(
     """
 
     def one(place: Workplace) -> BackfillReport:
-        return _Backfill(place, span, BackfillReport(place.slug, []), again, advance).run()
+        backfill = Backfill(span, BackfillReport(place.slug, []), again, advance)
+        for name, job in backfill.jobs().items():
+            if not place.stopping.is_set() and not (store.is_copy and name in DELIVERIES):
+                backfill.report.runs.append(run_job(place, name, job))
+        if store.is_copy and not place.stopping.is_set():
+            add_plan(place, backfill.report)
+        return backfill.report
 
     return at_each_site(sites, store, clock, one)
 
 
 @dataclass
-class _Backfill:
-    place: Workplace
+class Backfill:
+    """A backfill of one site: its windows, and what it came to so far."""
+
     span: Sequence[Window]
     report: BackfillReport
-    again: bool
-    advance: Callable[[], None]
+    again: bool = False
+    advance: Callable[[], None] = lambda: None
 
-    def run(self) -> BackfillReport:
-        jobs: dict[str, Job] = {
-            "backfill_returns": self._read_returns,
-            "backfill_orders": self._read_orders,
-            "poll_skus": JOBS["poll_skus"],
-        }
-        planning = self.place.store.is_copy
-        jobs |= {name: JOBS[name] for name in ("reconcile", *(() if planning else DELIVERIES))}
-        for name, job in jobs.items():
-            if not self.place.stopping.is_set():
-                self.report.runs.append(run_job(self.place, name, job))
-        if planning and not self.place.stopping.is_set():
-            add_plan(self.place, self.report)
-        return self.report
+    def jobs(self) -> dict[str, Job]:
+        """What is done, by name, in this order."""
+        reads: dict[str, Job] = {"backfill_returns": self._read_returns, "backfill_orders": self._read_orders}
+        return reads | {name: JOBS[name] for name in ("poll_skus", "reconcile", *DELIVERIES)}
 
     def _read_returns(self, place: Workplace, tally: Tally) -> None:
         def walk(since: datetime, until: datetime) -> bool:

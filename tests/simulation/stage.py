@@ -19,7 +19,7 @@ from sqlalchemy import select
 from swapsync import daemon
 from swapsync.connectors import swap
 from swapsync.domain.catalogue import Code
-from swapsync.jobs import delivery, poll_orders, poll_returns, push_restocks, reconcile
+from swapsync.jobs import backfill, delivery, poll_orders, poll_returns, push_restocks, reconcile
 from swapsync.jobs.corrections import VoidRefused, void_credit_note
 from swapsync.jobs.cycle import JOBS
 from swapsync.jobs.inspection import Entry, record_findings
@@ -218,6 +218,7 @@ class Stage:
             (poll_orders, "PAGE", max(2, pages)),
             (poll_returns, "PAGES_AT_ONCE", min(2, pages)),
             (poll_orders, "BATCH", batch),
+            (backfill, "WINDOW", timedelta(hours=12)),
             (reconcile, "BATCH", batch),
             (push_restocks, "PAIRS", max(2, batch)),
         ):
@@ -620,6 +621,7 @@ class Stage:
     def _(self, step: Forget) -> None:
         backup = self.machines.folder / "backup.db"
         back_up(self.machines.office, backup)
+        voided = self._void(step.void)
         self.do(Run(step.worker, step.plan))
         self.time.pass_(GRACE.total_seconds())  # what was under way has arrived, or never will
         self.machines.let_go()
@@ -635,6 +637,8 @@ class Stage:
         backup.unlink()
         self.restored = True
         self.tell("the store is restored from a backup of before that run")
+        if voided:
+            self._void(step.void, voided)
         self.do(Run("A", Plan()))
 
     @do.register
@@ -652,20 +656,25 @@ class Stage:
 
     @do.register
     def _(self, step: Void) -> None:
-        rma = self.rmas.get(step.ret)
-        number = self.checker.last_credit(rma) if rma and rma.changed is None else ""
-        row = self._row(step.ret)
+        self._void(step.ret)
+
+    def _void(self, ret: int, again: str = "") -> str:
+        """Finance takes a return's last credit back, or one ``again`` that a restore forgot; its number, if it could."""
+        rma, row = self.rmas.get(ret), self._row(ret)
+        number = again or (self.checker.last_credit(rma) if rma and rma.changed is None else "")
         if rma is None or row is None or not number:
-            return
+            return ""
         try:
             void = void_credit_note(
                 self.machines.office, self.site, number, reason="wrong", actor="finance", now=self.time.moment
             )
         except VoidRefused as refusal:
             self.tell(f"finance: {number} is not voided: {refusal}")
-            return
-        self._freeze(rma, row)
-        self.tell(f"finance: {number} of r{step.ret} voided by {void}")
+            return ""
+        if not again:
+            self._freeze(rma, row)
+        self.tell(f"finance: {number} of r{ret} voided by {void}")
+        return number
 
     @do.register
     def _(self, step: Race) -> None:

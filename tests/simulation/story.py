@@ -199,10 +199,14 @@ class Run(Step):
 
 @dataclass(frozen=True, slots=True)
 class Forget(Step):
-    """A worker runs; then a backup from before it is restored, and a worker runs that knows nothing of it."""
+    """A worker runs; then a backup from before it is restored, and a worker runs that knows nothing of it.
+
+    ``void``: of which return finance takes the last credit back before that run, and does so again afterwards.
+    """
 
     worker: str
     plan: Plan
+    void: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,6 +312,9 @@ class _Teller:
             steps.append(Dusk(wait=3600))
         if self.more.random() < 0.3 and not self.calm:
             steps = self._with_more(steps)
+        self.random = Random(f"backfills of {self.seed}")
+        if self.chance(0.2):
+            steps = self._with_backfills(steps)
         return Story(self.seed, pick(STARTS), site, pick([2, 2, 3, 100]), pick([1, 2, 3, 100]), stock, tuple(steps))
 
     # -- the remote side ---------------------------------------------------------------------------------------------
@@ -469,6 +476,21 @@ class _Teller:
                     "restore": Forget(run.worker, run.plan, wait=run.wait),
                     "read": replace(run, plan=replace(run.plan, faults=(*run.plan.faults, unread))),
                 }[what]
+        return told
+
+    def _with_backfills(self, steps: list[Step]) -> list[Step]:
+        """The same story with one or two backfills, alone or beside another run, and with voids that a restore forgets."""
+        r = self.random
+        told = list(steps)
+        came = [step.ret for step in told if isinstance(step, Close | Find)]
+        if came and not self.calm and self.chance(0.3):
+            plan = replace(self._plan(), dies_at=0)
+            told[-1:-1] = [Run("A", Plan(), wait=600), Forget("A", plan, r.choice(came), wait=600)]
+        for _ in range(r.choice([1, 2])):
+            plan = replace(Plan() if self.calm else self._plan(), backfill_days=r.choice([1, 3]))
+            race = not self.calm and self.chance(0.4)
+            step = Race((plan, self._plan()), r.randrange(1_000_000)) if race else Run(r.choice("AB"), plan)
+            told.insert(r.randrange(len(told)), replace(step, wait=r.choice([1, 120, 600])))
         return told
 
     def _late(self, step: Step) -> Step:
