@@ -138,9 +138,9 @@ def restored(number: NumberOption = None, site: SiteOption = None) -> None:
 
 
 def moved() -> None:
-    """Says that the store was moved, by backup or dump, and nothing ran on the old one since that was made.
+    """Says that the store was moved, and lost nothing.
 
-    Every worker and every cron job was stopped before. Nothing is looked for then, as nothing can have been forgotten.
+    By a backup or a dump, before which every worker and every cron job was stopped. Nothing is looked for then.
     """
     from sqlalchemy import select
 

@@ -5,6 +5,7 @@ from datetime import datetime
 from sqlalchemy import Connection, Row, insert, select
 
 from swapsync.domain import money, notes
+from swapsync.jobs.restored import taken_for_ours
 from swapsync.jobs.typed import VALUE, WORDS, one_line
 from swapsync.settings import SiteSettings
 from swapsync.store import runs
@@ -95,6 +96,11 @@ def _voidable(connection: Connection, site: str, number: str) -> Row[tuple[objec
         )
     if note.state != "delivered":
         raise VoidRefused(f"{number} has not gone out yet; void it when swapsync sync has delivered it")
+    if taken_for_ours(connection, note):
+        raise VoidRefused(
+            f"what stands in SparkLayer since before the store was restored was accepted in place of {number}, and may "
+            "be of other amounts under other numbers: correct it there"
+        )
     return note
 
 

@@ -26,7 +26,7 @@ from swapsync.jobs.workplace import Workplace
 from swapsync.moments import to_text
 from swapsync.store import exceptions
 from swapsync.store.backup import LastKnown
-from swapsync.store.cases import credit_note_lines, credit_notes
+from swapsync.store.cases import credit_note_lines, credit_notes, rulings
 from swapsync.store.db import Store, chunks
 from swapsync.store.events import Event, record_events
 from swapsync.store.exceptions import Sighting
@@ -183,6 +183,13 @@ def look_for_credits(place: Workplace, rows: Sequence[Row[Any]]) -> Look:
             if there.credit_note not in ("", _number(row)):
                 look.numbers[row.effect_key] = there.credit_note
     return look
+
+
+def taken_for_ours(connection: Connection, note: Row[Any]) -> bool:
+    """Whether a person let what stands outside since before a restore count in place of this credit note."""
+    of_return = and_(rulings.c.site == note.site, rulings.c.subject == SUBJECT + note.return_id)
+    accepted = select(rulings.c.id).where(of_return, rulings.c.ruled_at >= note.issued_at)
+    return connection.execute(accepted).first() is not None
 
 
 def note_look(connection: Connection, place: Workplace, look: Look) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from swapsync.connectors.reading import shown
 from swapsync.connectors.sparklayer import OrderRef
-from swapsync.jobs.corrections import void_credit_note
+from swapsync.jobs.corrections import VoidRefused, void_credit_note
 from swapsync.jobs.restored import mark_restored
 from swapsync.jobs.rulings import rule
 from swapsync.jobs.workplace import Workplace
@@ -278,7 +278,11 @@ def test_findings_entered_again_in_another_partition_credit_nothing_until_a_pers
         run(place)
     assert s.credits(world) == two
     assert "CREDIT_MISALIGNED" not in s.open_codes(place)
-    assert [note.state for note in s.documents(place)] == ["delivered"]
+    [note] = s.documents(place)
+    assert note.state == "delivered"
+
+    with pytest.raises(VoidRefused, match="was accepted in place of CN-"):
+        void_credit_note(place.store, place.site, note.number, reason="wrong", actor="kim", now=clock.now())
 
 
 @s.one_store_is_enough

@@ -312,9 +312,9 @@ class _Teller:
             steps.append(Dusk(wait=3600))
         if self.more.random() < 0.3 and not self.calm:
             steps = self._with_more(steps)
-        self.random = Random(f"backfills of {self.seed}")
-        if self.chance(0.2):
-            steps = self._with_backfills(steps)
+        self.random = Random(f"yet more of {self.seed}")
+        if self.chance(0.25):
+            steps = self._with_yet_more(steps)
         return Story(self.seed, pick(STARTS), site, pick([2, 2, 3, 100]), pick([1, 2, 3, 100]), stock, tuple(steps))
 
     # -- the remote side ---------------------------------------------------------------------------------------------
@@ -478,20 +478,36 @@ class _Teller:
                 }[what]
         return told
 
-    def _with_backfills(self, steps: list[Step]) -> list[Step]:
-        """The same story with one or two backfills, alone or beside another run, and with voids that a restore forgets."""
+    def _with_yet_more(self, steps: list[Step]) -> list[Step]:
+        """The same story with a void that a restore forgets, a list that moves and then fails, or backfills."""
         r = self.random
+        came = [step.ret for step in steps if isinstance(step, Close | Find)]
+        what = "backfill" if self.calm else r.choice(["void", "moves", "backfill", "backfill", "backfill"])
         told = list(steps)
-        came = [step.ret for step in told if isinstance(step, Close | Find)]
-        if came and not self.calm and self.chance(0.3):
-            plan = replace(self._plan(), dies_at=0)
-            told[-1:-1] = [Run("A", Plan(), wait=600), Forget("A", plan, r.choice(came), wait=600)]
-        for _ in range(r.choice([1, 2])):
-            plan = replace(Plan() if self.calm else self._plan(), backfill_days=r.choice([1, 3]))
-            race = not self.calm and self.chance(0.4)
-            step = Race((plan, self._plan()), r.randrange(1_000_000)) if race else Run(r.choice("AB"), plan)
-            told.insert(r.randrange(len(told)), replace(step, wait=r.choice([1, 120, 600])))
+        if what == "void" and came:
+            forgotten = Forget("A", replace(self._plan(), dies_at=0), r.choice(came), wait=600)
+            told[-1:-1] = [Run("A", Plan(), wait=600), forgotten]
+        elif what == "moves":
+            told[-1:-1] = self._moves_and_then_fails()
+        else:
+            for _ in range(r.choice([1, 2])):
+                told.insert(r.randrange(len(told)), self._backfill())
         return told
+
+    def _backfill(self) -> Step:
+        """A backfill, alone or beside another run."""
+        r = self.random
+        plan = replace(Plan() if self.calm else self._plan(), backfill_days=r.choice([1, 3]))
+        wait = r.choice([1, 120, 600])
+        if not self.calm and self.chance(0.4):
+            return Race((plan, self._plan()), r.randrange(1_000_000), wait=wait)
+        return Run(r.choice("AB"), plan, wait=wait)
+
+    def _moves_and_then_fails(self) -> list[Step]:
+        """A row slips from one page to the one that was read already, and the walk that would meet it is cut off."""
+        new = [replace(self._announce(), late=0, wait=1200) for _ in range(3)]
+        cut_off = Run("B", Plan(jobs=POLL, faults=(Fault(3, "status", 40),)), wait=60)
+        return [Run("A", Plan(), wait=600), *new, Shift("swap", "gone"), cut_off]
 
     def _late(self, step: Step) -> Step:
         orders = isinstance(step, Place | Revise)
