@@ -659,7 +659,7 @@ class Stage:
         self._void(step.ret)
 
     def _void(self, ret: int, again: str = "") -> str:
-        """Finance takes a return's last credit back, or one ``again`` that a restore forgot; its number, if it could."""
+        """Finance takes a last credit back, or one ``again`` that a restore forgot; returns its number, if it could."""
         rma, row = self.rmas.get(ret), self._row(ret)
         number = again or (self.checker.last_credit(rma) if rma and rma.changed is None else "")
         if rma is None or row is None or not number:
