@@ -205,6 +205,10 @@ class PostgresDatabase:
 
     def _create(self) -> None:
         self._admin.execute(text(f"CREATE DATABASE {self._name} TEMPLATE with_schema"))
+        store = Store(self.url)
+        with store.transaction() as connection:
+            store.put_in_place(connection)
+        store.close()
 
     def drop(self) -> None:
         self._admin.execute(text(f"DROP DATABASE {self._name} WITH (FORCE)"))

@@ -64,6 +64,19 @@ def test_an_upgrade_loses_nothing(first: Store) -> None:
         assert compare_metadata(MigrationContext.configure(connection), SQLModel.metadata) == []
 
 
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_an_older_store_is_known_as_the_one_in_its_place_after_the_upgrade(first: Store) -> None:
+    with first.reading() as connection:
+        assert first._mark(connection) is None
+
+    for _ in range(2):
+        first.upgrade()
+
+    with first.reading() as connection:
+        assert first._mark(connection) is not None
+    first.require_in_place()
+
+
 def test_the_buyers_of_orders_that_an_older_store_holds_are_known_after_the_upgrade(first: Store) -> None:
     first.upgrade()
 

@@ -125,14 +125,16 @@ def restored(number: NumberOption = None, site: SiteOption = None) -> None:
     """
     from swapsync.clock import Clock
     from swapsync.jobs.restored import mark_restored
+    from swapsync.store.db import StoreError
 
     settings = load(require_sites=False)
     now = Clock().now()
     with opened(settings, backup=True) as store:
         known = _known(store, _set_up(settings), site, number)
-        new = mark_restored(store, now, actor(), known=known, site=site)
-        if site is None:
-            store.put_in_place()
+        try:
+            new = mark_restored(store, now, actor(), known=known, site=site)
+        except StoreError as error:
+            raise UserError(str(error)) from None
     _say_cut_overs(new)
     typer.echo("noted: for every return of the time before, swapsync looks before it writes (docs/operations.md)")
 
@@ -145,15 +147,28 @@ def moved() -> None:
     from sqlalchemy import select
 
     from swapsync.clock import Clock
+    from swapsync.store.db import StoreError
     from swapsync.store.events import Event, record_events
     from swapsync.store.runs import sites
 
     with opened(load(require_sites=False), backup=True) as store:
-        with store.transaction() as connection:
-            for slug in list(connection.execute(select(sites.c.slug)).scalars()):
-                detail = "moved here by a backup or a dump, after which nothing ran"
-                record_events(connection, slug, [Event("staff", "store_moved", detail, actor=actor())], Clock().now())
-        store.put_in_place()
+        try:
+            store.require_in_place()
+        except StoreError:
+            pass
+        else:
+            typer.echo("The store is in its place already.")
+            return
+        try:
+            with store.transaction() as connection:
+                store.put_in_place(connection)
+                for slug in list(connection.execute(select(sites.c.slug)).scalars()):
+                    detail = "moved here by a backup or a dump, after which nothing ran"
+                    record_events(
+                        connection, slug, [Event("staff", "store_moved", detail, actor=actor())], Clock().now()
+                    )
+        except StoreError as error:
+            raise UserError(str(error)) from None
     typer.echo("noted: the store is in its place, and goes on as it was")
 
 

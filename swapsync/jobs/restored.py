@@ -45,7 +45,7 @@ FORGOTTEN = "restored"
 def mark_restored(
     store: Store, now: datetime, actor: str, *, known: Mapping[str, LastKnown], site: str | None = None
 ) -> dict[str, datetime]:
-    """Notes that the store was restored, for every site or one.
+    """Notes that the store was restored, for every site or one; for every site, lets it be used from then on.
 
     ``known``: by site, of all that may have run since the backup. Numbering goes on after the last credit note; a site
     that the backup doesn't know is noted with its cut-over moment, ``now`` where that is lost. What can't be looked for
@@ -54,6 +54,8 @@ def mark_restored(
     """
     of_site = sites.c.slug == site if site else sites.c.slug.is_not(None)
     with store.transaction() as connection:
+        if site is None:
+            store.put_in_place(connection)
         stored = set(connection.execute(select(sites.c.slug)).scalars())
         new = {
             slug: first_run(connection, slug, last.effects_from, now)
@@ -188,8 +190,8 @@ def look_for_credits(place: Workplace, rows: Sequence[Row[Any]]) -> Look:
 def taken_for_ours(connection: Connection, note: Row[Any]) -> bool:
     """Whether a person let what stands outside since before a restore count in place of this credit note."""
     of_return = and_(rulings.c.site == note.site, rulings.c.subject == SUBJECT + note.return_id)
-    accepted = select(rulings.c.id).where(of_return, rulings.c.ruled_at >= note.issued_at)
-    return connection.execute(accepted).first() is not None
+    accepted = connection.execute(select(rulings.c.value).where(of_return)).scalars()
+    return any(note.platform_id in value.splitlines() for value in accepted)
 
 
 def note_look(connection: Connection, place: Workplace, look: Look) -> None:

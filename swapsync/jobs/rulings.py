@@ -248,7 +248,7 @@ def _take(
     elif action is Action.LINK_ORDER:
         _link_order(connection, row, value, actor, now)
     elif subject.startswith(restored.SUBJECT):
-        _take_what_stands_for_ours(connection, row, now)
+        value = _take_what_stands_for_ours(connection, row, now)
     elif action is Action.WRITE_OFF and row.code == Code.DELIVERY_FAILED:
         _write_off_delivery(connection, row, actor, now)
     elif action is Action.DENY and row.code == Code.DELIVERY_FAILED:
@@ -476,8 +476,11 @@ def _settle_stock_write(connection: Connection, write_id: int, action: Action, n
         outbox.enqueue(connection, settled.site, [out_of_inspection], now)
 
 
-def _take_what_stands_for_ours(connection: Connection, row: Row[Any], now: datetime) -> None:
-    """What was credited before the store was restored counts in place of the credits that wait for this return."""
+def _take_what_stands_for_ours(connection: Connection, row: Row[Any], now: datetime) -> str:
+    """What was credited before the store was restored counts in place of the credits that wait for this return.
+
+    Returns their keys, a line each.
+    """
     c = outbox.outbox.c
     waiting = connection.execute(
         select(c.id, c.effect_key)
@@ -492,6 +495,7 @@ def _take_what_stands_for_ours(connection: Connection, row: Row[Any], now: datet
         .where(credit_notes.c.platform_id.in_([effect.effect_key for effect in waiting]))
         .values(state="delivered")
     )
+    return "\n".join(effect.effect_key for effect in waiting)
 
 
 def _link_order(connection: Connection, row: Row[Any], name: str, actor: str, now: datetime) -> None:

@@ -96,7 +96,8 @@ def restore(
 ) -> Path | None:
     """Puts a verified copy in the place of a store; returns where the one that was there is kept, None if none was.
 
-    ``mark`` is given the copy, upgraded but not in place yet, and what the store that it replaces says of its sites.
+    ``mark`` is given the copy, upgraded, and what the store that it replaces says of its sites; it notes that the copy
+    was restored, and lets it be used.
     Raises BackupError, and changes nothing, when the copy can't be used or a worker is running.
     """
     copy = verify(file)
@@ -112,7 +113,6 @@ def restore(
     try:
         store.upgrade()
         mark(store, replaced)
-        store.put_in_place()
     except BaseException:
         store.close()
         _remove(part)

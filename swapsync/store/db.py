@@ -10,9 +10,9 @@ from tempfile import TemporaryDirectory
 from typing import Any, Self, TypeVar, cast
 
 import orjson
-from sqlalchemy import Connection, Engine, Table, create_engine, event, inspect, text
+from sqlalchemy import Connection, Engine, Row, Table, create_engine, event, inspect, text
 from sqlalchemy.dialects import sqlite
-from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, NoSuchModuleError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from sqlalchemy.pool import QueuePool
 from sqlmodel import SQLModel
@@ -31,14 +31,13 @@ _SAY_SO = "say so with swapsync db restored or, if nothing at all ran since it w
 _UPGRADE_LOCK = 0x53574150
 """The number under which one process at a time changes a PostgreSQL schema; the others then find nothing to do."""
 _MIGRATIONS = Path(__file__).parent / "migrations"
-_PLACE = "swapsync: in place since transaction "
-"""Of a PostgreSQL store: the comment on ``site`` says which transaction wrote it. A dump carries the comment along, and
-what pg_restore makes of it was written by another one."""
-_FROM_A_DUMP = text(
-    "SELECT 1 FROM pg_description WHERE objoid = to_regclass('site') AND objsubid = 0"
-    " AND classoid = CAST('pg_class' AS regclass) AND starts_with(description, :place)"
-    " AND description <> :place || CAST(xmin AS text)"
+_MARK = text(
+    "SELECT description, CAST(pg_description.xmin AS text) AS transaction FROM pg_description"
+    " JOIN pg_constraint ON pg_constraint.oid = objoid AND classoid = CAST('pg_constraint' AS regclass)"
+    " WHERE conrelid = to_regclass('site') AND contype = 'p'"
 )
+"""Of a PostgreSQL store: the comment on the key of ``site`` says which transaction wrote it, in which database of which
+server. A dump carries the comment along, and what pg_restore makes of it was written by another one."""
 
 
 class StoreError(Exception):
@@ -93,6 +92,8 @@ class Store:
         if self.is_sqlite:
             event.listen(self.engine, "connect", _prepare_sqlite)
             event.listen(self.engine, "begin", _begin_sqlite)
+        else:
+            event.listen(self.engine, "connect", _prepare_postgresql)
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
@@ -130,22 +131,17 @@ class Store:
         Raises StoreError when the store was written by a newer version.
         """
         revision = self.revision()
-        if revision == HEAD:
-            return
         if revision is not None and revision > HEAD:
             raise StoreError(f"the store has schema {revision}, this swapsync knows {HEAD}: install a newer swapsync")
-        from alembic import command
-        from alembic.config import Config
-
-        config = Config()
-        config.set_main_option("script_location", str(_MIGRATIONS))
+        if revision == HEAD and self.is_sqlite:
+            return
         with self.transaction() as connection:
             if not self.is_sqlite:  # where a transaction to write is the only one anyway
                 connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _UPGRADE_LOCK})
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
-            if revision is None:
-                self._mark_place(connection)
+            if revision != HEAD:
+                _migrate(connection)
+            if not self.is_sqlite and not self._mark(connection):
+                self.put_in_place(connection)
 
     def require_in_place(self) -> None:
         """Raises StoreError for a backup that was put into place: it would do again what was done since.
@@ -159,21 +155,23 @@ class Store:
                         "it is a backup: put it in place with swapsync db restore or, where it was copied there "
                         f"already, {_SAY_SO}"
                     )
-            elif connection.execute(_FROM_A_DUMP, {"place": _PLACE}).scalar():
-                raise StoreError(f"it comes from a dump: {_SAY_SO}")
+            elif (mark := self._mark(connection)) and mark.description != _place(connection, mark.transaction):
+                raise StoreError(f"it comes from a dump, or another server: {_SAY_SO}")
 
-    def put_in_place(self) -> None:
-        """Lets a backup be used as the store, which is noted in it as restored."""
-        with self.transaction() as connection:
-            if self.is_sqlite:
-                connection.exec_driver_sql("PRAGMA user_version = 0")
-            else:
-                self._mark_place(connection)
+    def put_in_place(self, connection: Connection) -> None:
+        """Lets a backup be used as the store. Raises StoreError for a role that may not say so."""
+        if self.is_sqlite:
+            connection.exec_driver_sql("PRAGMA user_version = 0")
+            return
+        transaction = connection.execute(text("SELECT CAST(txid_current() % 4294967296 AS text)")).scalar_one()
+        place = _place(connection, transaction)
+        try:
+            connection.exec_driver_sql(f"COMMENT ON CONSTRAINT site_pkey ON site IS '{place}'")
+        except ProgrammingError as error:
+            raise StoreError(f"{_first_line(error)}: say it as the role to which the tables belong") from error
 
-    def _mark_place(self, connection: Connection) -> None:
-        if not self.is_sqlite:
-            transaction = int(connection.execute(text("SELECT txid_current() % 4294967296")).scalar_one())
-            connection.exec_driver_sql(f"COMMENT ON TABLE site IS '{_PLACE}{transaction}'")
+    def _mark(self, connection: Connection) -> Row[Any] | None:
+        return connection.execute(_MARK).one_or_none()
 
     def require_current(self, *, backup: bool = False) -> None:
         """Upgrades an empty or older SQLite store by itself; asks for ``swapsync db upgrade`` elsewhere.
@@ -290,6 +288,36 @@ def chunks(items: Sequence[T], size: int = 500) -> Iterator[Sequence[T]]:
     """The items in slices that fit a statement's parameters."""
     for start in range(0, len(items), size):
         yield items[start : start + size]
+
+
+def _migrate(connection: Connection) -> None:
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+def _place(connection: Connection, transaction: str) -> str:
+    """What the mark of a PostgreSQL store says that was put in its place by this transaction."""
+    try:
+        with connection.begin_nested():
+            server = connection.execute(text("SELECT system_identifier FROM pg_control_system()")).scalar()
+    except DBAPIError:  # not to be had everywhere
+        server = None
+    database = connection.execute(text("SELECT oid FROM pg_database WHERE datname = current_database()")).scalar()
+    return f"swapsync: in place by transaction {transaction} in database {database} of server {server}"
+
+
+def _prepare_postgresql(connection: Any, _record: Any) -> None:
+    """What was committed must survive a power cut, whatever the server, the database or the role has as its default."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
+        )
+    connection.commit()
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:

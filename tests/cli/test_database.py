@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from loguru import logger
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from swapsync.cli import main
 from swapsync.sandbox.server import Sandbox
@@ -117,8 +117,8 @@ def test_a_dump_that_was_restored_is_refused_until_that_is_said(
         refused = swapsync(*command)
         assert (refused.code, refused.out) == (2, "")
         assert refused.err == (
-            "swapsync: SWAPSYNC_DATABASE_URL: it comes from a dump: say so with swapsync db restored or, if nothing at "
-            "all ran since it was made, with swapsync db moved\n"
+            "swapsync: SWAPSYNC_DATABASE_URL: it comes from a dump, or another server: say so with swapsync db "
+            "restored or, if nothing at all ran since it was made, with swapsync db moved\n"
         )
     assert "it comes from a dump" in swapsync("doctor").out
     assert swapsync("db", "restored", "--site", "default").code == 0
@@ -128,6 +128,67 @@ def test_a_dump_that_was_restored_is_refused_until_that_is_said(
 
     dump_and_restore(database_url)
     assert swapsync("sync").code == 2, "the mark that the first restore left is of that place, too"
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("other", ["database 1 of server", "of server 1"])
+def test_a_dump_that_another_servers_transaction_of_the_same_number_restored_is_refused_too(
+    swapsync: Callable[..., Ended], database_url: str, other: str
+) -> None:
+    """Transactions are counted from the same number on a new server, so the number alone proves nothing."""
+    swapsync("db", "upgrade")
+    assert swapsync("sync").code == 0
+    with Store(database_url).transaction() as connection:
+        kept = "SELECT description FROM pg_description WHERE description LIKE 'swapsync: in place by transaction %'"
+        mark = str(connection.scalar(text(kept)))
+        number = connection.scalar(text("SELECT txid_current()"))
+        moved = re.sub(other.replace("1", r"\d+"), other, re.sub(r"transaction \d+", f"transaction {number}", mark))
+        assert moved != mark
+        connection.exec_driver_sql(f"COMMENT ON CONSTRAINT site_pkey ON site IS '{moved}'")
+
+    assert "it comes from a dump, or another server" in swapsync("sync").err
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("word", ["restored", "moved"])
+def test_a_role_to_which_the_tables_do_not_belong_is_told_so_and_notes_nothing(
+    swapsync: Callable[..., Ended], database_url: str, word: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    swapsync("db", "upgrade")
+    swapsync("sync")
+    dump_and_restore(database_url)
+    store = Store(database_url)
+    role = f"worker_{os.getpid()}"
+    with store.transaction() as connection:
+        connection.exec_driver_sql(f"CREATE ROLE {role}")
+        connection.exec_driver_sql(f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}")
+        connection.exec_driver_sql(f"GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO {role}")
+    try:
+        with monkeypatch.context() as patch:
+            patch.setenv("SWAPSYNC_DATABASE_URL", f"{database_url}&options=-crole%3D{role}")
+            refused = swapsync("db", word)
+        assert (refused.code, refused.out) == (2, "")
+        assert refused.err.endswith("say it as the role to which the tables belong\n")
+        with store.reading() as connection:
+            told = select(events.c.kind).where(events.c.kind.in_(("store_restored", "store_moved")))
+            assert connection.execute(told).all() == []
+        assert swapsync("db", word).code == 0
+        assert swapsync("sync").code == 0
+    finally:
+        with store.transaction() as connection:
+            connection.exec_driver_sql(f"DROP OWNED BY {role}")
+            connection.exec_driver_sql(f"DROP ROLE {role}")
+        store.close()
+
+
+def test_a_store_that_was_not_moved_is_not_noted_as_moved(swapsync: Callable[..., Ended], database_url: str) -> None:
+    swapsync("db", "upgrade")
+    swapsync("sync")
+
+    assert swapsync("db", "moved").out == "The store is in its place already.\n"
+
+    with Store(database_url).reading() as connection:
+        assert connection.execute(select(events.c.kind).where(events.c.kind == "store_moved")).all() == []
 
 
 @pytest.mark.parametrize("database_url", ["postgresql", "sqlite"], indirect=True)

@@ -286,6 +286,29 @@ def test_findings_entered_again_in_another_partition_credit_nothing_until_a_pers
 
 
 @s.one_store_is_enough
+def test_what_stood_there_as_our_credit_note_says_can_be_voided_although_other_credits_were_accepted(
+    desk: Desk, world: World, clock: FixedClock, backed_up: Callable[[], Restore]
+) -> None:
+    returned_and_received(world, desk())
+    s.found(desk(), "sellable", 1)
+    run(desk())
+    put_back = backed_up()
+    for quantity in (1, 2):
+        s.found(desk(), "sellable", quantity)
+        run(desk())
+    place = put_back()
+    s.found(place, "sellable", 3)
+    run(place)
+    [held] = [row for row in s.open_exceptions(place) if row.code == "CREDIT_MISALIGNED"]
+    rule(place.store, held.id, "accept", actor="kim", now=clock.now())
+    known, accepted = s.documents(place)
+
+    void_credit_note(place.store, place.site, known.number, reason="wrong", actor="kim", now=clock.now())
+    with pytest.raises(VoidRefused, match=f"was accepted in place of {accepted.number}"):
+        void_credit_note(place.store, place.site, accepted.number, reason="wrong", actor="kim", now=clock.now())
+
+
+@s.one_store_is_enough
 def test_what_had_been_withdrawn_does_not_count_as_delivered_when_a_person_takes_what_stands_there(
     desk: Desk, world: World, clock: FixedClock, backed_up: Callable[[], Restore]
 ) -> None:

@@ -33,6 +33,8 @@ def run_chunk(seeds: range, stop: bool = False) -> Verdict:
     logger.remove()
     failures = {}
     with Machines() as machines:
+        gc.unfreeze()
+        gc.collect()  # the machines of the seeds before
         gc.freeze()  # what is here by now stays: to look through it again and again takes an eighth of the time
         for seed in seeds:
             failure = try_out(machines, story_of(seed))

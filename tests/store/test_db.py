@@ -3,7 +3,8 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import event
+import pytest
+from sqlalchemy import create_engine, event, text
 
 from swapsync.store.db import Store, insert_new
 from swapsync.store.tables import Watermark
@@ -20,6 +21,17 @@ def test_what_is_inserted_is_counted_and_what_stands_already_is_not(store: Store
         assert insert_new(connection, Watermark, [row("a")]) == 1
         assert insert_new(connection, Watermark, [row("a")]) == 0
         assert insert_new(connection, Watermark, [row("a"), row("b"), row("c")]) == 2
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_what_is_committed_to_postgresql_survives_a_power_cut_whatever_its_default_is(store: Store) -> None:
+    admin = create_engine(store.engine.url)
+    with admin.connect() as plain:
+        assert plain.scalar(text("SHOW synchronous_commit")) == "off", "the tests' server is in a hurry"
+    admin.dispose()
+    with store.transaction() as first, store.reading() as second:
+        for connection in (first, second):
+            assert connection.scalar(text("SHOW synchronous_commit")) == "on"
 
 
 @one_store_is_enough
