@@ -482,12 +482,17 @@ def _take_what_stands_for_ours(connection: Connection, row: Row[Any], now: datet
     Returns their keys, a line each.
     """
     c = outbox.outbox.c
-    waiting = connection.execute(
+    held = connection.execute(
         select(c.id, c.effect_key)
-        .where(c.site == row.site, c.return_id == row.return_id)
-        .where(c.kind == outbox.Kind.CREDIT, c.effect_key.contains(CREDIT_MARK))
+        .where(c.site == row.site, c.return_id == row.return_id, c.kind == outbox.Kind.CREDIT)
         .where(c.state.in_(("pending", "in_doubt", "failed")))
     ).all()
+    waiting = [effect for effect in held if CREDIT_MARK in effect.effect_key]
+    if held and not waiting:
+        raise RulingRefused(
+            "only a void waits, and no credit can take its place: take off in SparkLayer what this store does not "
+            "know; then the void goes out"
+        )
     outbox.mark_sent(connection, [effect.id for effect in waiting], now)
     connection.execute(
         update(credit_notes)

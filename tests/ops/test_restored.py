@@ -10,7 +10,7 @@ from swapsync.connectors.reading import shown
 from swapsync.connectors.sparklayer import OrderRef
 from swapsync.jobs.corrections import VoidRefused, void_credit_note
 from swapsync.jobs.restored import mark_restored
-from swapsync.jobs.rulings import rule
+from swapsync.jobs.rulings import RulingRefused, rule
 from swapsync.jobs.workplace import Workplace
 from swapsync.sandbox.faults import Fault
 from swapsync.sandbox.world import World
@@ -306,6 +306,34 @@ def test_what_stood_there_as_our_credit_note_says_can_be_voided_although_other_c
     void_credit_note(place.store, place.site, known.number, reason="wrong", actor="kim", now=clock.now())
     with pytest.raises(VoidRefused, match=f"was accepted in place of {accepted.number}"):
         void_credit_note(place.store, place.site, accepted.number, reason="wrong", actor="kim", now=clock.now())
+
+
+@s.one_store_is_enough
+def test_what_stands_there_is_not_taken_for_a_void(
+    desk: Desk, world: World, clock: FixedClock, backed_up: Callable[[], Restore]
+) -> None:
+    returned_and_received(world, desk())
+    s.found(desk(), "sellable", 2)
+    run(desk())
+    put_back = backed_up()
+    s.found(desk(), "sellable", 1)
+    run(desk())
+    place = put_back()
+    [known] = s.documents(place)
+    void_credit_note(place.store, place.site, known.number, reason="wrong", actor="kim", now=clock.now())
+    run(place)
+    [held] = [row for row in s.open_exceptions(place) if row.code == "CREDIT_MISALIGNED"]
+
+    with pytest.raises(RulingRefused, match="only a void waits"):
+        rule(place.store, held.id, "accept", actor="kim", now=clock.now())
+
+    key = world.sparklayer.find_purchase("platform", "5001")
+    assert key
+    del world.sparklayer._transactions[key]["swap:R1:credit:2"]
+    clock.forward(hours=2)
+    run(place)
+    assert set(s.credits(world)) == {"swap:R1:credit:1", "swap:R1:void:1"}
+    assert "CREDIT_MISALIGNED" not in s.open_codes(place)
 
 
 @s.one_store_is_enough
