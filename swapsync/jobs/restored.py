@@ -191,7 +191,7 @@ def taken_for_ours(connection: Connection, note: Row[Any]) -> bool:
     """Whether a person let what stands outside since before a restore count in place of this credit note."""
     of_return = and_(rulings.c.site == note.site, rulings.c.subject == SUBJECT + note.return_id)
     accepted = connection.execute(select(rulings.c.value).where(of_return)).scalars()
-    return any(note.platform_id in value.splitlines() for value in accepted)
+    return any(note.platform_id in value.split("\n") for value in accepted)
 
 
 def note_look(connection: Connection, place: Workplace, look: Look) -> None:
